@@ -1,0 +1,26 @@
+"""manyview: multi-view autoencoders in one place, in one notation, behind one interface."""
+
+from manyview import datasets, models, testing
+from manyview.data.views import Views
+from manyview.estimator import Estimator
+from manyview.io import load
+from manyview.models import AE, MCVAE, MEMVAE, MMVAE, MVAE, WeightedMVAE
+from manyview.training import NonFiniteObjectiveError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AE",
+    "MCVAE",
+    "MEMVAE",
+    "MMVAE",
+    "MVAE",
+    "Estimator",
+    "NonFiniteObjectiveError",
+    "Views",
+    "WeightedMVAE",
+    "datasets",
+    "load",
+    "models",
+    "testing",
+]  # fmt: skip

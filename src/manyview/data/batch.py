@@ -1,0 +1,100 @@
+"""Tensors of the views as the networks see them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["Batch", "BatchLoader"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    r"""Rows of all the views: preprocessed, every entry finite, with masks that say what was observed.
+
+    Parameters
+    ----------
+    x : tuple of Tensor
+        One a view, (B, \*shape_m); unobserved entries hold a filler.
+    observed : tuple of (Tensor or None)
+        Masks of single features, (B, \*shape_m); None for a view without missing features.
+    present : Tensor, optional
+        Which sample has which view, (B, M); None when nothing is missing, so that complete data pay for no mask.
+    """
+
+    x: tuple[Float[Tensor, "B ..."], ...]
+    observed: tuple[Bool[Tensor, "B ..."] | None, ...]
+    present: Bool[Tensor, "B M"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x[0])
+
+    def __getitem__(self, rows: Tensor | slice) -> Batch:
+        return Batch(
+            tuple(x[rows] for x in self.x),
+            tuple(None if mask is None else mask[rows] for mask in self.observed),
+            None if self.present is None else self.present[rows],
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device."""
+        return Batch(
+            tuple(x.to(device) for x in self.x),
+            tuple(None if mask is None else mask.to(device) for mask in self.observed),
+            None if self.present is None else self.present.to(device),
+        )
+
+    def given(self, views: Bool[Tensor, " M"]) -> Batch:
+        """The batch with only some of its views present."""
+        if bool(views.all()):
+            return self
+        present = views.to(self.x[0].device).expand(len(self), -1)
+        return Batch(self.x, self.observed, present if self.present is None else self.present & present)
+
+
+class BatchLoader:
+    """Shuffled mini-batches of tensors in memory, several at a time.
+
+    One selection of rows serves ``steps`` mini-batches, which are slices of it: rows are never collated one by one.
+    A last mini-batch of a single row joins the one before, since batch normalisation cannot use one row.
+
+    Parameters
+    ----------
+    data : Batch
+        All rows.
+    batch_size : int
+        Rows in a mini-batch.
+    steps : int
+        Mini-batches in an item.
+    shuffle : bool
+        Whether the order is drawn anew in each epoch, from torch's random numbers.
+    """
+
+    def __init__(self, data: Batch, batch_size: int, steps: int, shuffle: bool) -> None:
+        self.data, self.batch_size, self.steps, self.shuffle = data, batch_size, steps, shuffle
+        starts = list(range(0, len(data), batch_size))
+        if len(starts) > 1 and len(data) - starts[-1] == 1:
+            del starts[-1]
+        self.bounds = [*starts, len(data)]
+
+    @property
+    def n_batches(self) -> int:
+        """Number of mini-batches in an epoch."""
+        return len(self.bounds) - 1
+
+    def __len__(self) -> int:
+        return -(-self.n_batches // self.steps)
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        device = self.data.x[0].device
+        order = torch.randperm(len(self.data)).to(device) if self.shuffle else None
+        for first in range(0, self.n_batches, self.steps):
+            bounds = self.bounds[first : first + self.steps + 1]
+            chunk = slice(bounds[0], bounds[-1])
+            rows = self.data[chunk if order is None else order[chunk]]
+            yield [rows[start - bounds[0] : stop - bounds[0]] for start, stop in itertools.pairwise(bounds)]

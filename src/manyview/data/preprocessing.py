@@ -1,0 +1,109 @@
+"""From data as users have them to tensors as networks want them, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manyview.data.batch import Batch
+from manyview.data.views import Views
+from manyview.likelihoods import Likelihood
+
+__all__ = ["FittedView", "make_batch"]
+
+
+@dataclass(frozen=True)
+class FittedView:
+    """What training learned about the data of a view.
+
+    Parameters
+    ----------
+    name : str
+        The view.
+    shape : tuple of int
+        Its feature shape.
+    feature_names : list of str
+        A name for each of its features, flattened.
+    named : bool
+        Whether the data came with these names.
+    likelihood : Likelihood
+        What its decoder's output means.
+    loc, scale : ndarray
+        What is subtracted from each feature, and what it is then divided by; 0 and 1 where it is not standardised.
+    fill : ndarray
+        What the encoder sees in place of a missing entry: the training mean, after standardising.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    feature_names: list[str]
+    named: bool
+    likelihood: Likelihood
+    loc: np.ndarray
+    scale: np.ndarray
+    fill: np.ndarray
+
+    @classmethod
+    def fit(cls, data: Views, name: str, likelihood: Likelihood, standardise: bool) -> FittedView:
+        """Learn means and standard deviations from the observed entries of a view."""
+        x, named = data.array(name), data.has_feature_names(name)
+        names = data.feature_names[name].tolist()
+        mask = ~np.isnan(x)
+        count = mask.sum(0)
+        mean = np.where(mask, x, 0.0).sum(0, dtype=np.float64) / np.maximum(count, 1)
+        if not standardise:
+            zero = np.zeros(x.shape[1:])
+            return cls(name, x.shape[1:], names, named, likelihood, zero, zero + 1.0, mean)
+        deviation = np.where(mask, x - mean, 0.0)
+        scale = np.sqrt(np.square(deviation, out=deviation).sum(0) / np.maximum(count, 1))
+        # A constant feature has rounding noise for a scale; dividing by it would make the noise a signal.
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        scale = np.where(constant, 1.0, scale)
+        return cls(name, x.shape[1:], names, named, likelihood, mean, scale, np.zeros(x.shape[1:]))
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Log |dx/dx'| of each feature: what standardising adds to a log-density, with a minus sign."""
+        return torch.from_numpy(np.log(self.scale)).float()
+
+    def encode(self, x: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Standardised, filled values of x, and the mask of its observed entries, None if all are."""
+        mask = ~np.isnan(x)
+        values = (x - self.loc) / self.scale
+        if mask.all():
+            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), None
+        values = np.where(mask, values, self.fill).astype(np.float32)
+        return torch.from_numpy(values), torch.from_numpy(mask)
+
+    def decode(self, values: Tensor) -> np.ndarray:
+        """Values of the model in the units of the data."""
+        units: np.ndarray = values.cpu().numpy() * self.scale + self.loc
+        return units.astype(np.float32)
+
+
+def make_batch(views: Views, fitted: tuple[FittedView, ...]) -> Batch:
+    """All rows of the views as tensors; a view that ``views`` lacks is missing for every sample."""
+    n = len(views)
+    x: list[Tensor] = []
+    observed: list[Tensor | None] = []
+    present = np.zeros((n, len(fitted)), dtype=bool)
+    for m, view in enumerate(fitted):
+        if view.name not in views:
+            filler = torch.from_numpy(view.fill.astype(np.float32))
+            x.append(filler.expand(n, *view.shape))
+            observed.append(None)
+            continue
+        values, mask = view.encode(views.array(view.name))
+        x.append(values)
+        if mask is None:
+            present[:, m] = True
+            observed.append(None)
+            continue
+        flat = mask.flatten(1)
+        some, every = flat.any(1), flat.all(1)
+        present[:, m] = some.numpy()
+        observed.append(None if torch.equal(some, every) else mask)
+    return Batch(tuple(x), tuple(observed), None if present.all() else torch.from_numpy(present))

@@ -1,0 +1,274 @@
+"""Fitted models as files: tensors as safetensors, everything else as JSON in its header. Nothing is pickled.
+
+The header has one entry, ``manyview``: the version of the format and of the library, the model's class and
+hyperparameters, the views, and the history. Classes outside manyview are stored by import path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from manyview.data.preprocessing import FittedView
+from manyview.likelihoods import Likelihood
+
+if TYPE_CHECKING:
+    from manyview.estimator import Estimator
+
+__all__ = ["load", "save"]
+
+FORMAT = 1
+"""The version of the file format that this library writes; it reads this one and all before."""
+
+_KEY = "manyview"
+
+
+def save(model: Estimator, path: str | PathLike[str]) -> None:
+    """Write a fitted model to one file.
+
+    The file appears under its name only when it is complete: a full disk leaves an older file as it was.
+
+    Parameters
+    ----------
+    model : Estimator
+        The model.
+    path : path
+        Where to; by convention it ends in ``.safetensors``.
+
+    Raises
+    ------
+    ValueError
+        If the model holds something that has no import path, such as a lambda.
+    OSError
+        If the file cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    from manyview import __version__
+
+    tensors = {f"network.{name}": tensor for name, tensor in model.fitted_network().state_dict().items()}
+    views = []
+    for m, view in enumerate(model.views_):
+        for statistic in ("loc", "scale", "fill"):
+            values = np.ascontiguousarray(getattr(view, statistic), dtype=np.float64)
+            tensors[f"views.{m}.{statistic}"] = torch.from_numpy(values)
+        views.append(
+            {
+                "name": view.name,
+                "shape": view.shape,
+                "feature_names": view.feature_names,
+                "named": view.named,
+                "likelihood": _encode(view.likelihood, f"likelihood of view {view.name!r}"),
+            }
+        )
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "model": _import_path(type(model), "the model"),
+        "hyperparameters": {
+            name: _encode(value, name) for name, value in model.get_params(deep=False).items() if name != "trainer"
+        },
+        "views": views,
+        "best_epoch": model.best_epoch_,
+        "history": model._history,
+    }
+    data = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, {_KEY: json.dumps(header)})
+    _write_atomically(Path(path), data)
+
+
+def load(path: str | PathLike[str]) -> Any:
+    """Read a fitted model from a file.
+
+    Parameters
+    ----------
+    path : path
+        A file that ``model.save`` wrote.
+
+    Returns
+    -------
+    Estimator
+        The model, of the class that was saved. Classes of other packages are imported by the path in the file, and
+        must be models, likelihoods, modules or functions that make modules: load files from sources that you trust.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a manyview file, is damaged, or was written by a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {os.fspath(path)!r}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)!r} is not a manyview file, or is damaged or cut short: {error}") from None
+    if _KEY not in metadata:
+        raise ValueError(f"{os.fspath(path)!r} is a safetensors file, but no model of manyview")
+    header = json.loads(metadata[_KEY])
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{os.fspath(path)!r} was written by manyview {header['version']} in format {header['format']}, but this "
+            f"version reads formats up to {FORMAT}; upgrade manyview"
+        )
+    return _rebuild(header, tensors)
+
+
+def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
+    from manyview.estimator import Estimator
+
+    cls = _import(header["model"])
+    if not (inspect.isclass(cls) and issubclass(cls, Estimator)):
+        raise ValueError(f"the file names {header['model']!r} as its model, which is no model of manyview")
+    model = cls(**{name: _decode(value) for name, value in header["hyperparameters"].items()})
+    model.views_ = tuple(
+        FittedView(
+            view["name"],
+            tuple(view["shape"]),
+            view["feature_names"],
+            view["named"],
+            _decode(view["likelihood"]),
+            **{statistic: tensors[f"views.{m}.{statistic}"].numpy() for statistic in ("loc", "scale", "fill")},
+        )
+        for m, view in enumerate(header["views"])
+    )
+    with torch.random.fork_rng(devices=[]):
+        network = model.build(model.views_)
+    weights = {name.removeprefix("network."): x for name, x in tensors.items() if name.startswith("network.")}
+    network.load_state_dict(weights)
+    model.network_, model.best_epoch_, model._history = (
+        network.eval(),
+        header["best_epoch"],
+        header["history"],
+    )
+    return model
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# ---- values as JSON -------------------------------------------------------------------------------------------------
+
+
+def _encode(value: Any, name: str) -> Any:
+    """A hyperparameter as JSON; objects by import path."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            _check_target(value["_target_"])
+        return {str(key): _encode(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item, name) for item in value]
+    if isinstance(value, Likelihood):
+        return {"_likelihood_": _import_path(type(value), name), **value.settings()}
+    if isinstance(value, np.random.RandomState):
+        return None  # the stream of numbers is not part of what was learned
+    if isinstance(value, nn.Module):
+        return {"_module_": _import_path(_without_arguments(value, name), name)}
+    if callable(value):
+        return {"_callable_": _import_path(value, name)}
+    raise ValueError(f"{name}={value!r} cannot be saved: a {type(value).__name__} has no form in JSON")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "_callable_" in value:
+        return _import(value["_callable_"])
+    if "_module_" in value:
+        return _import_class(value["_module_"], nn.Module)()
+    if "_likelihood_" in value:
+        return _import_class(value.pop("_likelihood_"), Likelihood)(**value)
+    if "_target_" in value:
+        _check_target(value["_target_"])
+    return {key: _decode(item) for key, item in value.items()}
+
+
+def _check_target(target: str) -> None:
+    """A file's ``_target_`` is called with arguments from the file, so it may be nothing but a module or likelihood."""
+    module, _, name = target.rpartition(".")
+    found = _import(f"{module}:{name}")
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        raise ValueError(f"_target_={target!r} in a file must be a torch.nn.Module class; for a function, give itself")
+
+
+def _without_arguments(module: nn.Module, name: str) -> type[nn.Module]:
+    """The class of a module, if calling it without arguments makes one like it."""
+    cls = type(module)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            twin = cls()
+        same = {k: v.shape for k, v in twin.state_dict().items()} == {
+            k: v.shape for k, v in module.state_dict().items()
+        }
+    except Exception:
+        same = False
+    if not same:
+        raise ValueError(
+            f"{name} is a {cls.__name__} object, and a file cannot say how it was made. Give a function or class that "
+            "makes it from the two shapes, or {'_target_': 'package.module.Class', ...} with its arguments; "
+            f"or let {cls.__name__}() without arguments make one like it"
+        )
+    return cls
+
+
+def _import_path(value: Any, name: str) -> str:
+    module, qualified = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    path = f"{module}:{qualified}"
+    try:
+        found = _import(path)
+    except ValueError:
+        found = None
+    if found is not value or module == "__main__":
+        raise ValueError(
+            f"{name}={value!r} cannot be saved: it cannot be imported from a module. "
+            "Define it at the top level of a module (not in __main__, not as a lambda), and import it from there"
+        )
+    return path
+
+
+def _import(path: str) -> Any:
+    module, _, qualified = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for attribute in qualified.split("."):
+            found = getattr(found, attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"the file needs {path!r}, which cannot be imported: {error}") from None
+    return found
+
+
+def _import_class(path: str, base: type) -> type[Any]:
+    cls = _import(path)
+    if not (inspect.isclass(cls) and issubclass(cls, base)):
+        raise ValueError(f"the file names {path!r}, which is no {base.__name__}")
+    return cls

@@ -1,0 +1,73 @@
+"""Multi-view autoencoder."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from manyview.data.batch import Batch
+from manyview.estimator import Estimator, LikelihoodSpec
+from manyview.fusion import Fusion, MoE
+from manyview.latent import Latent, Point
+from manyview.network import Network
+from manyview.objectives import Terms, elbo
+
+__all__ = ["AE"]
+
+
+class AE(Estimator):
+    r"""Multi-view autoencoder: each view's code reconstructs every view.
+
+    .. math:: \mathcal L = -\frac{1}{M^2} \sum_{s=1}^M \sum_{m=1}^M \lVert x_m - d_m(f_s(x_s)) \rVert_2^2
+
+    The codes :math:`z_s = f_s(x_s)` have no noise and no prior. Every code learns to reconstruct every view, which
+    makes codes of the same sample alike; ``transform`` returns the mean of the codes of the views that are given, and
+    ``predict`` the mean of what these codes reconstruct. Where views are missing, the sums run over the pairs (s, m)
+    that are present, and M counts the views that are present.
+
+    Choose it as a baseline, or for codes with no assumption about their distribution. It cannot draw samples and
+    states no likelihood: ``score_samples`` is the objective above.
+
+    Parameters
+    ----------
+    likelihood : str, Likelihood or dict, default "mse"
+        What the decoders' outputs mean; see :class:`~manyview.estimator.Estimator`, which describes all the parameters
+        that models share. With another than the squared error, the objective is the mean log-likelihood.
+
+    References
+    ----------
+    A. Lawry Aguila, A. Altmann, "A tutorial on multi-view autoencoders using the multi-view-AE library", 2024, eq. 4.
+    https://arxiv.org/abs/2403.07456
+
+    Examples
+    --------
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> model = mv.AE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> model.transform(views).shape
+    (200, 2)
+    """
+
+    likelihood: LikelihoodSpec = "mse"
+
+    def latent(self) -> Latent:
+        return Point(self.z_dim)
+
+    def fusion(self, n_views: int) -> Fusion:
+        return MoE()
+
+    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+        z = network.experts(batch).mean
+        log_lik = network.log_lik(z, batch)
+        if batch.present is None:
+            return elbo(log_lik, weights=z.new_full((1, 1), len(z) ** -2))
+        n_present = batch.present.sum(1).clamp(min=1)
+        return elbo(log_lik, weights=n_present.pow(-2.0).view(1, 1, -1), active=batch.present.T)
+
+    def beta_at(self, epoch: float) -> float:
+        """There are no divergences to weigh."""
+        return 1.0
+
+    def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
+        """The objective of each sample: codes have no noise to average over."""
+        return self.objective(network, batch, 1.0).value

@@ -1,0 +1,98 @@
+"""Multi-channel variational autoencoder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Gt, Lt
+
+from manyview.data.batch import Batch
+from manyview.fusion import Fusion, MoE
+from manyview.latent import Gaussian, Latent, SparseGaussian
+from manyview.models.variational import Variational
+from manyview.network import Network
+from manyview.objectives import Terms, elbo
+
+__all__ = ["MCVAE"]
+
+
+class MCVAE(Variational):
+    r"""Multi-channel variational autoencoder: each view has its own latent, and each latent generates every view.
+
+    .. math:: \mathcal L = \sum_{s=1}^M \Big( \mathbb E_{q(z_s \mid x_s)} \Big[ \sum_{m=1}^M \log p(x_m \mid z_s) \Big]
+        - \beta\, \mathrm{KL}\big(q(z_s \mid x_s) \,\Vert\, p(z)\big) \Big)
+
+    The latents are coordinated rather than joint: reconstructing the other views is what makes them agree.
+    ``transform`` returns the mean of the given views' posterior means, ``predict`` the mean of their reconstructions.
+    With missing views, both sums run over the views that are present.
+
+    With ``sparse=True`` the posteriors are those of variational dropout,
+    :math:`q(z_i \mid x) = \mathcal N(\mu_i, \alpha_i \mu_i^2)` under a log-uniform prior, and dimensions whose dropout
+    rate exceeds ``threshold`` are zero after training: start with a generous ``z_dim`` and read how many are needed
+    from ``kept_dimensions_``. That prior is improper: there is no log-likelihood and there are no samples.
+
+    Choose it to relate heterogeneous views that are all of interest, to predict each from each, and (sparse) to find
+    the dimension. Choose :class:`~manyview.models.MVAE` when evidence from several views should add up.
+
+    Parameters
+    ----------
+    sparse : bool, default False
+        Whether dimensions are switched off by variational dropout.
+    threshold : float, default 0.2
+        The dropout rate above which a dimension is switched off (the paper's choice); used when sparse.
+    beta : float, default 1.0
+        Weight of the divergences.
+    beta_warmup : int, default 0
+        Epochs over which β grows linearly from 0.
+    **parameters
+        Those that all models share: see :class:`~manyview.estimator.Estimator`.
+
+    Attributes
+    ----------
+    dropout_rate_ : ndarray
+        The dropout rate of each latent dimension, (Z,); when sparse.
+    kept_dimensions_ : ndarray
+        The indices of the dimensions that are on; when sparse.
+
+    References
+    ----------
+    L. Antelmi, N. Ayache, P. Robert, M. Lorenzi, "Sparse multi-channel variational autoencoder for the joint analysis
+    of heterogeneous data", ICML 2019. https://proceedings.mlr.press/v97/antelmi19a.html
+
+    Examples
+    --------
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> model = mv.MCVAE(z_dim=4, sparse=True, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> model.dropout_rate_.shape
+    (4,)
+    """
+
+    sparse: bool = False
+    threshold: Annotated[float, Gt(0), Lt(1)] = 0.2
+
+    def latent(self) -> Latent:
+        return SparseGaussian(self.z_dim, self.threshold) if self.sparse else Gaussian(self.z_dim)
+
+    def fusion(self, n_views: int) -> Fusion:
+        return MoE()
+
+    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+        q = network.experts(batch)
+        active = None if batch.present is None else batch.present.T
+        return elbo(network.log_lik(q.rsample(), batch), network.latent.kl(q), beta=beta, active=active)
+
+    @property
+    def dropout_rate_(self) -> np.ndarray:
+        return self._sparse_latent("dropout_rate_").dropout_rate.detach().numpy()
+
+    @property
+    def kept_dimensions_(self) -> np.ndarray:
+        return np.flatnonzero(self._sparse_latent("kept_dimensions_").kept.numpy())
+
+    def _sparse_latent(self, attribute: str) -> SparseGaussian:
+        latent = self.fitted_network().latent
+        if not isinstance(latent, SparseGaussian):
+            raise AttributeError(f"{attribute} belongs to sparse models: fit with sparse=True to have it")
+        return latent

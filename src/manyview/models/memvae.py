@@ -1,0 +1,73 @@
+"""Multimodal variational autoencoder with an evidence lower bound for each view."""
+
+from __future__ import annotations
+
+import torch
+
+from manyview.data.batch import Batch
+from manyview.fusion import Fusion, PoE, subset_products
+from manyview.latent import Gaussian, Latent
+from manyview.models.variational import Variational
+from manyview.network import Network
+from manyview.objectives import Terms, elbo
+
+__all__ = ["MEMVAE"]
+
+
+class MEMVAE(Variational):
+    r"""MVAE with a bound for all views together and one for each view alone (me_mVAE, "multi-ELBO").
+
+    .. math:: \mathcal L = \mathrm{ELBO}(X) + \sum_{m=1}^M \mathrm{ELBO}(x_m)
+
+    .. math:: \mathrm{ELBO}(X_s) = \mathbb E_{q_s(z)} \Big[ \sum_{m \in s} \log p(x_m \mid z) \Big]
+        - \beta\, \mathrm{KL}(q_s \Vert p), \qquad q_s(z) \propto p(z) \prod_{m \in s} q(z \mid x_m)
+
+    The single-view bounds train each encoder to be of use alone. The paper adds bounds of k random subsets; later work
+    leaves them out, and so does this class. A missing view has no bound of its own, and is left out of the joint one.
+
+    Choose it rather than :class:`~manyview.models.MVAE` when views will be missing, or are to be generated from each
+    other. Its objective is a sum of M + 1 bounds, not a bound itself: compare models by ``score_samples``.
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Weight of the divergences.
+    beta_warmup : int, default 0
+        Epochs over which β grows linearly from 0.
+    **parameters
+        Those that all models share: see :class:`~manyview.estimator.Estimator`.
+
+    References
+    ----------
+    M. Wu, N. D. Goodman, "Multimodal generative models for scalable weakly-supervised learning", NeurIPS 2018, eq. 4.
+    https://arxiv.org/abs/1802.05335
+
+    Examples
+    --------
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> model = mv.MEMVAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> model.predict(views, given=["view_1"], target=["view_0"])["view_0"].shape
+    (200, 10)
+    """
+
+    def latent(self) -> Latent:
+        return Gaussian(self.z_dim)
+
+    def fusion(self, n_views: int) -> Fusion:
+        return PoE(prior_expert=True)
+
+    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+        experts = network.experts(batch)
+        joint = torch.ones(1, len(batch.x), dtype=torch.bool, device=experts.mean.device)
+        members = torch.cat([joint, torch.eye(len(batch.x), dtype=torch.bool, device=joint.device)])
+        q = subset_products(experts, members, batch.present, prior_expert=True)
+        present = batch.present
+        active = None if present is None else torch.cat([torch.ones_like(present[:, :1]), present], 1).T
+        return elbo(
+            network.log_lik(q.rsample(), batch),
+            network.latent.kl(q),
+            beta=beta,
+            weights=members,
+            active=active,
+        )

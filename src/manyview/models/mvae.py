@@ -1,0 +1,60 @@
+"""Multimodal variational autoencoder."""
+
+from __future__ import annotations
+
+from manyview.data.batch import Batch
+from manyview.fusion import Fusion, PoE
+from manyview.latent import Gaussian, Latent
+from manyview.models.variational import Variational
+from manyview.network import Network
+from manyview.objectives import Terms, elbo
+
+__all__ = ["MVAE"]
+
+
+class MVAE(Variational):
+    r"""Multimodal variational autoencoder: one latent for all views, its posterior a product of experts.
+
+    .. math:: p(X, z) = p(z) \prod_{m=1}^M p(x_m \mid z), \qquad q(z \mid X) \propto p(z) \prod_{m=1}^M q(z \mid x_m)
+
+    .. math:: \mathcal L = \mathbb E_{q(z \mid X)} \Big[ \sum_{m=1}^M \log p(x_m \mid z) \Big]
+        - \beta\, \mathrm{KL}\big(q(z \mid X) \,\Vert\, p(z)\big)
+
+    A missing view is left out of the product and of the sum: what remains is the bound for what was observed.
+
+    Choose it for a joint representation of views that are mostly there. Its single-view posteriors are trained only
+    through the product: when views are often absent at prediction, :class:`~manyview.models.MEMVAE` trains them too.
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        Weight of the divergence; 1 gives the evidence lower bound.
+    beta_warmup : int, default 0
+        Epochs over which β grows linearly from 0; the paper takes 200 of 500.
+    **parameters
+        Those that all models share: see :class:`~manyview.estimator.Estimator`.
+
+    References
+    ----------
+    M. Wu, N. D. Goodman, "Multimodal generative models for scalable weakly-supervised learning", NeurIPS 2018.
+    https://arxiv.org/abs/1802.05335
+
+    Examples
+    --------
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> model = mv.MVAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> model.transform(views, given=["view_0"]).shape
+    (200, 2)
+    """
+
+    def latent(self) -> Latent:
+        return Gaussian(self.z_dim)
+
+    def fusion(self, n_views: int) -> Fusion:
+        return PoE(prior_expert=True)
+
+    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+        q = network.fusion(network.experts(batch), batch.present)
+        z = q.rsample((1,))
+        return elbo(network.log_lik(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)

@@ -1,0 +1,262 @@
+"""From what a user says about a view's network to the network, checked."""
+
+import copy
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+
+from manyview.names import closest
+from manyview.nn.cnn import CNNDecoder, CNNEncoder
+from manyview.nn.mlp import MLP, choose
+
+Shape = tuple[int, ...]
+
+
+def build_encoder(spec: object, in_shape: Sequence[int], out_dim: int, view: str) -> nn.Module:
+    """Build the encoder of one view, a module from ``(B, *in_shape)`` to (B, out_dim).
+
+    Parameters
+    ----------
+    spec : str, mapping, torch.nn.Module or callable
+        One of
+
+        - "auto" (a CNN for shapes (channels, height, width), else an MLP), "mlp" or "cnn";
+        - settings of `MLP` or `CNNEncoder`, as in ``{"hidden": [512, 512], "activation": "silu"}``;
+          the key "name" chooses between them as above;
+        - a module, which is copied;
+        - a function or module class, called with ``(in_shape, out_dim)``;
+        - ``{"_target_": "package.module.Class", **settings}``: imported and called with
+          ``(in_shape, out_dim, **settings)``.
+    in_shape : sequence of int
+        Shape of one sample of the view.
+    out_dim : int
+        Number of outputs.
+    view : str
+        Name of the view, for messages.
+
+    Returns
+    -------
+    torch.nn.Module
+        Tried on two rows of zeros, which initialises lazy layers and leaves random state and training mode
+        as they were.
+
+    Raises
+    ------
+    TypeError
+        If ``spec`` is none of these, or what it makes is not a module.
+    ValueError
+        If a name or setting is unknown, or the module cannot be made or does not map the one shape to the
+        other.
+
+    Examples
+    --------
+    >>> from manyview.nn import build_encoder
+    >>> type(build_encoder("auto", (1, 28, 28), 32, "image")).__name__
+    'CNNEncoder'
+    >>> build_encoder({"hiden": [64]}, (9,), 8, "age")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: encoder of view 'age': unknown setting 'hiden' of MLP; did you mean 'hidden'? Allowed: ...
+    """
+    shape = tuple(in_shape)
+    where = f"encoder of view {view!r}"
+    module = _make(spec, shape, out_dim, cnn=CNNEncoder, shape=shape, where=where)
+    return _checked(module, shape, (out_dim,), where)
+
+
+def build_decoder(spec: object, in_dim: int, out_shape: Sequence[int], view: str) -> nn.Module:
+    """Build the decoder of one view, a module from (rows, in_dim) to ``(rows, *out_shape)``.
+
+    Parameters
+    ----------
+    spec : str, mapping, torch.nn.Module or callable
+        As in `build_encoder`, with `CNNDecoder` for `CNNEncoder`; callables get ``(in_dim, out_shape)``.
+    in_dim : int
+        Number of inputs.
+    out_shape : sequence of int
+        Shape of one sample of the view.
+    view : str
+        Name of the view, for messages.
+
+    Returns
+    -------
+    torch.nn.Module
+        Tried on two rows of zeros, as in `build_encoder`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `build_encoder`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from manyview.nn import build_decoder
+    >>> build_decoder(lambda in_dim, out_shape: torch.nn.Linear(in_dim, *out_shape), 2, (10,), "label")
+    Linear(in_features=2, out_features=10, bias=True)
+    """
+    shape = tuple(out_shape)
+    where = f"decoder of view {view!r}"
+    module = _make(spec, in_dim, shape, cnn=CNNDecoder, shape=shape, where=where)
+    return _checked(module, (in_dim,), shape, where)
+
+
+def per_view(spec: object, names: Sequence[str], argument: str, *, default: object = "auto") -> dict[str, object]:
+    """Give each view its own specification.
+
+    Parameters
+    ----------
+    spec : object
+        A mapping whose keys are all names of views, or "default" for the views not named, is taken view by
+        view. Anything else serves all views.
+    names : sequence of str
+        The views.
+    argument : str
+        Name of the argument, for messages.
+    default : object, default "auto"
+        For views that a mapping without "default" leaves out.
+
+    Returns
+    -------
+    dict
+        From each name to its specification.
+
+    Raises
+    ------
+    ValueError
+        If some keys of a mapping are names of views and some are not, or one looks like a misspelt name.
+
+    Examples
+    --------
+    >>> from manyview.nn import per_view
+    >>> per_view({"image": "cnn"}, ["image", "label"], "encoder")
+    {'image': 'cnn', 'label': 'auto'}
+    >>> per_view({"hidden": [64]}, ["image", "label"], "encoder")
+    {'image': {'hidden': [64]}, 'label': {'hidden': [64]}}
+    """
+    if not isinstance(spec, Mapping):
+        return dict.fromkeys(names, spec)
+    keys = [*names, "default"]
+    others = [key for key in spec if key not in keys]
+    if not others:
+        return {name: spec.get(name, spec.get("default", default)) for name in names}
+    one_spec = len(others) == len(spec) and ("name" in spec or "_target_" in spec)
+    settings = {*_settings(MLP), *_settings(CNNEncoder)}
+    misspelt = [key for key in others if key not in settings and get_close_matches(str(key), keys, n=1)]
+    if not one_spec and (misspelt or len(others) < len(spec)):
+        key = (misspelt or others)[0]
+        raise ValueError(
+            f"{argument}: {key!r} is not a view{closest(key, keys)}. "
+            "To give every view the same settings, wrap them as {'default': {...}}."
+        )
+    return dict.fromkeys(names, spec)
+
+
+def _make(
+    spec: object,
+    first: int | Shape,
+    second: int | Shape,
+    *,
+    cnn: Callable[..., nn.Module],
+    shape: Shape,
+    where: str,
+) -> nn.Module:
+    """Follow the specification of a network from ``first`` to ``second``; ``shape`` is the view's."""
+    if isinstance(spec, nn.Module):
+        return copy.deepcopy(spec)
+    if isinstance(spec, Mapping) and "_target_" in spec:
+        settings = {key: value for key, value in spec.items() if key != "_target_"}
+        return _call(_imported(spec["_target_"], where), first, second, settings, where)
+    if callable(spec):
+        return _call(spec, first, second, {}, where)
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        raise TypeError(
+            f"{where}: needs 'auto', 'mlp', 'cnn', a mapping of settings, a torch.nn.Module, a callable that "
+            f"makes one, or {{'_target_': 'package.module.Class'}}; got {spec!r}."
+        )
+    networks = {"auto": cnn if len(shape) == 3 else MLP, "mlp": MLP, "cnn": cnn}
+    settings = dict(spec)
+    try:
+        network = choose(settings.pop("name", "auto"), networks, "network")
+        for key in settings:
+            if key not in _settings(network):
+                allowed = closest(key, ["name", *_settings(network)])
+                raise ValueError(f"unknown setting {key!r} of {network.__name__}{allowed}.")
+        return network(first, second, **settings)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _settings(network: Callable[..., nn.Module]) -> list[str]:
+    """Names of the keyword-only arguments."""
+    parameters = inspect.signature(network).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def _imported(target: object, where: str) -> Callable[..., object]:
+    """Import what a ``_target_`` names."""
+    path, _, attribute = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not path or not attribute:
+        raise ValueError(f"{where}: _target_ must be a path such as 'package.module.Class'; got {target!r}.")
+    try:
+        module = importlib.import_module(path)
+    except Exception as error:  # a module's own code may raise anything
+        raise ValueError(
+            f"{where}: _target_ {target!r} needs the module {path!r}, which cannot be imported: {error!r}."
+        ) from error
+    if not hasattr(module, attribute):
+        public = [name for name in dir(module) if not name.startswith("_")]
+        close = get_close_matches(attribute, public, n=1)
+        hint = f"; did you mean '{path}.{close[0]}'?" if close else "."
+        raise ValueError(f"{where}: module {path!r} has no {attribute!r}{hint}")
+    found = getattr(module, attribute)
+    if not callable(found):
+        raise ValueError(f"{where}: _target_ {target!r} must be a class or function; it is {found!r}.")
+    return found  # type: ignore[no-any-return]
+
+
+def _call(
+    factory: Callable[..., object],
+    first: int | Shape,
+    second: int | Shape,
+    settings: Mapping[str, object],
+    where: str,
+) -> nn.Module:
+    """Call a user's factory."""
+    name = getattr(factory, "__name__", repr(factory))
+    call = f"{name}({', '.join([repr(first), repr(second), *(f'{k}={v!r}' for k, v in settings.items())])})"
+    try:
+        module = factory(first, second, **settings)
+    except Exception as error:  # a user's code may raise anything
+        raise ValueError(f"{where}: {call} failed: {error!r}.") from error
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{where}: {call} must return a torch.nn.Module; it returned {module!r}.")
+    return module
+
+
+def _checked(module: nn.Module, in_shape: Shape, out_shape: Shape, where: str) -> nn.Module:
+    """Return the module after a trial on two rows of zeros, which leaves modes and random state as before."""
+    training = [(part, part.training) for part in module.modules()]
+    device = next((parameter.device for parameter in module.parameters()), None)
+    x = torch.zeros(2, *in_shape, device=device)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            out = module.eval()(x)
+    except Exception as error:  # a user's code may raise anything
+        raise ValueError(f"{where}: the module fails on shape {tuple(x.shape)}: {error!r}.") from error
+    finally:
+        for part, mode in training:
+            part.training = mode
+    given = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+    if not isinstance(out, Tensor) or out.shape != (2, *out_shape):
+        raise ValueError(
+            f"{where}: the module returned {given}, but {(2, *out_shape)} is needed: "
+            f"2 rows of shape {in_shape} went in, and each must come out with shape {out_shape}."
+        )
+    return module

@@ -1,0 +1,5 @@
+"""The training loop: the only place that knows PyTorch Lightning, which it imports when training starts."""
+
+from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
+
+__all__ = ["NonFiniteObjectiveError", "TrainingSettings"]

@@ -1,0 +1,352 @@
+"""One training run: a LightningModule that optimises an objective, and what surrounds it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from manyview.data.batch import Batch, BatchLoader
+from manyview.names import closest
+from manyview.network import Network
+from manyview.objectives import Terms
+from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
+
+__all__ = ["train"]
+
+logger = logging.getLogger("manyview")
+
+# Mini-batches in one call of Lightning's training_step: its bookkeeping costs as much as a small step.
+_STEPS_PER_CALL = 8
+
+Objective = Callable[[Network, Batch, float], Terms]
+
+
+class Totals:
+    """Sums of an objective and its parts over an epoch, kept as tensors and read once."""
+
+    def __init__(self, view_names: tuple[str, ...]) -> None:
+        self.view_names = view_names
+        self.n = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, terms: Terms) -> None:
+        """Count one mini-batch."""
+        self.n += len(terms.value)
+        for name, part in {"loss": -terms.value, **terms.parts}.items():
+            total = part.detach().sum(-1)
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+
+    def means(self) -> dict[str, float]:
+        """Each part per sample, one entry a view where it has views."""
+        means: dict[str, float] = {}
+        for name, total in self.sums.items():
+            values = (total / self.n).tolist()
+            if isinstance(values, list):
+                means |= {f"{name}[{view}]": value for view, value in zip(self.view_names, values, strict=True)}
+            else:
+                means[name] = values
+        return means
+
+    def is_finite(self) -> bool:
+        """Whether nothing so far was NaN or infinite."""
+        return bool(torch.isfinite(self.sums["loss"]))
+
+
+class ObjectiveModule(pl.LightningModule):
+    """Maximises an objective by stochastic gradient steps; keeps the history and the best weights.
+
+    Optimisation is manual in Lightning's sense, so that one ``training_step`` takes several optimiser steps.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        beta_at: Callable[[float], float],
+        data: Batch,
+        validation: Batch | None,
+        view_names: tuple[str, ...],
+        settings: TrainingSettings,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.objective, self.beta_at = objective, beta_at
+        self.data, self.validation = data, validation
+        self.view_names, self.settings = view_names, settings
+        self.history: list[dict[str, float]] = []
+        self.stop_requested = False
+        self.best_epoch = 0
+        self._best_loss = float("inf")
+        self._keep_weights()
+
+    # ---- data and optimiser -------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> BatchLoader:
+        self.loader = BatchLoader(self.data.to(self.device), self.settings.batch_size, _STEPS_PER_CALL, shuffle=True)
+        return self.loader
+
+    def val_dataloader(self) -> list[BatchLoader]:
+        if self.validation is None:
+            return []
+        return [BatchLoader(self.validation.to(self.device), 1024, 1, shuffle=False)]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = make_optimizer(self.network, self.settings)
+        if self.settings.scheduler is None:
+            return optimizer
+        return [optimizer], [make_scheduler(optimizer, self.settings)]
+
+    # ---- one epoch ----------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        self.train_totals, self.val_totals = Totals(self.view_names), Totals(self.view_names)
+        self._steps = 0
+
+    @property
+    def beta(self) -> float:
+        """The weight of the divergences now; it grows from step to step while it warms up."""
+        return self.beta_at(self.current_epoch + self._steps / self.loader.n_batches)
+
+    def training_step(self, batches: list[Batch], _: int) -> None:
+        optimizer = cast(torch.optim.Optimizer, self.optimizers())
+        for batch in batches:
+            terms = self.objective(self.network, batch, self.beta)
+            optimizer.zero_grad()
+            self.manual_backward(-terms.value.mean())
+            if self.settings.gradient_clip is not None:
+                self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
+            optimizer.step()
+            self.train_totals.add(terms)
+            self._steps += 1
+            if self.stop_requested:
+                break
+        self._check_finite(self.train_totals, "training")
+        if self.stop_requested:
+            self.trainer.should_stop = True
+
+    def on_validation_epoch_start(self) -> None:
+        # The same draws of z in every epoch: the validation loss then changes with the weights alone.
+        self._rng = torch.random.fork_rng(devices=_devices(self.device))
+        self._rng.__enter__()
+        torch.manual_seed(self.settings.seed)
+
+    def validation_step(self, batches: list[Batch], _: int) -> None:
+        for batch in batches:
+            self.val_totals.add(self.objective(self.network, batch, self.beta))
+
+    def on_validation_epoch_end(self) -> None:
+        self._rng.__exit__(None, None, None)
+        self._check_finite(self.val_totals, "validation")
+
+    def on_train_epoch_end(self) -> None:
+        row = self.train_totals.means()
+        if self.validation is not None and self.val_totals.n:
+            row |= {f"val_{name}": value for name, value in self.val_totals.means().items()}
+        self.history.append({"epoch": self.current_epoch + 1, **row, "beta": self.beta})
+        if self.trainer.loggers or self.settings.trainer.get("callbacks"):
+            self.log_dict({name: value for name, value in row.items() if not name.startswith("epoch")})
+        self._step_scheduler(row)
+        self._select(row)
+
+    def _step_scheduler(self, row: dict[str, float]) -> None:
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step(row.get("val_loss", row["loss"]))
+        elif scheduler is not None:
+            cast(torch.optim.lr_scheduler.LRScheduler, scheduler).step()
+
+    # ---- the best weights ---------------------------------------------------------------------------------------
+
+    def _select(self, row: dict[str, float]) -> None:
+        """Keep the weights if they are the best so far, and stop when that has not happened for long."""
+        epoch = self.current_epoch + 1
+        loss = row.get("val_loss")
+        # While beta grows, losses of different epochs are not of the same objective.
+        warming_up = self.beta_at(epoch) > self.beta_at(epoch - 1)
+        if loss is None or warming_up or loss < self._best_loss:
+            self.best_epoch = epoch
+            self._best_loss = float("inf") if loss is None or warming_up else loss
+            self._keep_weights()
+        elif self.settings.patience is not None and epoch - self.best_epoch >= self.settings.patience:
+            self.trainer.should_stop = True
+
+    def _keep_weights(self) -> None:
+        self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Put the best weights back."""
+        self.network.load_state_dict(self._best_weights)
+
+    def _check_finite(self, totals: Totals, phase: str) -> None:
+        if totals.is_finite():
+            return
+        means = totals.means()
+        culprits = [name for name, value in means.items() if name != "loss" and not abs(value) < float("inf")]
+        raise NonFiniteObjectiveError(
+            f"the {phase} objective became non-finite in epoch {self.current_epoch + 1}: "
+            f"{', '.join(f'{name} = {means[name]}' for name in culprits or ['loss'])}. "
+            f"The model keeps its weights of epoch {self.best_epoch}. "
+            "Lower learning_rate, set gradient_clip, or standardise the data (scale='standard')"
+        )
+
+
+def make_optimizer(network: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimiser of ``torch.optim`` with that name, fused where it can be."""
+    classes = {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    }
+    if settings.optimizer not in classes:
+        raise ValueError(
+            f"optimizer={settings.optimizer!r} is not in torch.optim{closest(settings.optimizer, classes)}"
+        )
+    cls = classes[settings.optimizer]
+    known = inspect.signature(cls).parameters
+    for name in settings.optimizer_args:
+        if name not in known:
+            raise ValueError(f"optimizer_args: {settings.optimizer} has no argument {name!r}{closest(name, known)}")
+    args: dict[str, Any] = {"lr": settings.learning_rate, **settings.optimizer_args}
+    if "fused" in known and not {"foreach", "differentiable"} & set(args):
+        args.setdefault("fused", True)
+    return cls(network.parameters(), **args)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
+    """The scheduler of ``torch.optim.lr_scheduler`` with that name; it steps once an epoch."""
+    classes = {
+        name: cls
+        for name, cls in vars(torch.optim.lr_scheduler).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.lr_scheduler.LRScheduler)
+    }
+    name = str(settings.scheduler)
+    if name not in classes:
+        raise ValueError(f"scheduler={name!r} is not in torch.optim.lr_scheduler{closest(name, classes)}")
+    return classes[name](optimizer, **settings.scheduler_args)
+
+
+class ProgressBar(pl.Callback):
+    """One line: the epoch, the loss, the time left."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        from tqdm.auto import tqdm
+
+        layout = "{desc}: epoch {n:.0f}/{total} |{bar:20}| {elapsed} < {remaining}{postfix}"
+        self.bar = tqdm(total=trainer.max_epochs, desc="training", bar_format=layout, dynamic_ncols=True)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.bar.update(1 / max(1, int(trainer.num_training_batches)))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = cast(ObjectiveModule, pl_module)
+        shown = {"loss": module.train_totals}
+        if module.val_totals.n:
+            shown["val_loss"] = module.val_totals
+        self.bar.set_postfix({name: f"{totals.means()['loss']:.5g}" for name, totals in shown.items()}, refresh=False)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+@contextmanager
+def stop_on_interrupt(module: ObjectiveModule) -> Iterator[None]:
+    """Ctrl-C asks for a stop after the running step; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def request(signum: int, frame: Any) -> None:
+        if module.stop_requested:
+            raise KeyboardInterrupt
+        module.stop_requested = True
+
+    previous = signal.signal(signal.SIGINT, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Lightning's remarks about hardware, tips and its own deprecations, silenced for as long as a run takes."""
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    lightning.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            yield
+    finally:
+        lightning.setLevel(level)
+
+
+def _devices(device: torch.device) -> list[int]:
+    return [] if device.type == "cpu" else [device.index or 0]
+
+
+def train(
+    network: Network,
+    objective: Objective,
+    beta_at: Callable[[float], float],
+    data: Batch,
+    validation: Batch | None,
+    view_names: tuple[str, ...],
+    settings: TrainingSettings,
+) -> tuple[list[dict[str, float]], int, Exception | None]:
+    """Train a network in place.
+
+    Returns
+    -------
+    history : list of dict
+        One row an epoch.
+    best_epoch : int
+        The epoch whose weights the network has now.
+    error : Exception or None
+        What stopped the run, if something did once there were weights worth keeping; the network then has them.
+    """
+    module = ObjectiveModule(network, objective, beta_at, data, validation, view_names, settings)
+    callbacks = [*([ProgressBar()] if settings.verbose else []), *settings.trainer.get("callbacks", [])]
+    options = {
+        "accelerator": settings.device,
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        **settings.trainer,
+        "max_epochs": settings.max_epochs,
+        "callbacks": callbacks,
+    }
+    error: Exception | None = None
+    with quiet_lightning(), stop_on_interrupt(module):
+        trainer = pl.Trainer(**options)
+        try:
+            trainer.fit(module)
+        except Exception as caught:
+            if not (module.history or isinstance(caught, NonFiniteObjectiveError)):
+                raise
+            error = caught
+        except SystemExit:
+            # What Lightning makes of a KeyboardInterrupt that some callback or user code raised.
+            if trainer.state.status != "interrupted":
+                raise
+            module.stop_requested = True
+    if module.stop_requested:
+        logger.warning("training was interrupted in epoch %d", len(module.history) + 1)
+    module.restore_best()
+    network.cpu()
+    return module.history, module.best_epoch, error
