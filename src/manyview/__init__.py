@@ -1,6 +1,6 @@
 """manyview: multi-view autoencoders in one place, in one notation, behind one interface."""
 
-from manyview import datasets, models, testing
+from manyview import datasets, likelihoods, models, nn, testing
 from manyview.data.views import Views
 from manyview.estimator import Estimator
 from manyview.io import load
@@ -20,7 +20,9 @@ __all__ = [
     "Views",
     "WeightedMVAE",
     "datasets",
+    "likelihoods",
     "load",
     "models",
+    "nn",
     "testing",
 ]  # fmt: skip

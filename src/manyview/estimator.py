@@ -52,6 +52,9 @@ ViewNames = str | int | Sequence[str | int] | None
 # Rows that go through the networks at once after training.
 _ROWS = 1024
 
+# Draws of z, over all rows, that are scored at once.
+_DRAWS = 2**18
+
 
 class _Learned:
     """What ``fit`` sets. No dataclass, so that these are not taken for hyperparameters."""
@@ -376,6 +379,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """Train the model, and return the latent representation of its training data."""
         return self.fit(X, *views, **fit_params).transform(*_drop_target(X, views))
 
+    @torch.no_grad()
     def transform(
         self,
         X: Any,
@@ -409,8 +413,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
                 z[:, rows] = (q.mean.unsqueeze(0) if n_samples is None else draw(q, n_samples)).numpy()
         if n_samples is not None:
             return contain(z, "torch" if data.container == "torch" else "numpy")
-        return contain(z[0], data.container, data.ids, self.get_feature_names_out())
+        return contain(z[0], data.container, data.index, self.get_feature_names_out())
 
+    @torch.no_grad()
     def predict(
         self,
         X: Any,
@@ -473,6 +478,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """A draw from p(x_m | z), in the units of the data."""
         return self.views_[m].decode(self.network_.likelihood(m).sample(self.network_.decode(z, m)))
 
+    @torch.no_grad()
     def impute(self, X: Any, *views: Any) -> Any:
         """The same data, with what is missing filled in by its expected value given the rest.
 
@@ -488,6 +494,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             arrays[name] = np.where(np.isnan(observed), arrays[name], observed)
         return self._pack(data, arrays)
 
+    @torch.no_grad()
     def sample(self, n_samples: int = 1, *, expected: bool = False, random_state: Any = None) -> Views:
         """New samples: z from the prior, and the views from z.
 
@@ -509,13 +516,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples}: ask for at least one")
         out: dict[str, Array] = {}
-        with torch.no_grad(), self._seeded(random_state):
+        with self._seeded(random_state):
             z = network.latent.prior.sample(torch.Size((n_samples,)))
             generate = self._expected_view if expected else self._sample_view
             for m, view in enumerate(self.views_):
                 out[view.name] = np.concatenate([generate(part, m) for part in z.split(_ROWS)])
         return Views(out, feature_names={view.name: view.feature_names for view in self.views_})
 
+    @torch.no_grad()
     def score_samples(self, X: Any, *views: Any, n_samples: int = 100, random_state: Any = None) -> Any:
         """How well the model explains each sample.
 
@@ -537,14 +545,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         ndarray of shape (n,)
         """
         data = self._read(X, views)
-        network = self.fitted_network()
-        batch = make_batch(data, self.views_)
-        rows = max(1, min(_ROWS, 2**18 // n_samples))
-        with torch.no_grad(), self._seeded(random_state):
-            scores = [
-                self.evaluate(network, batch[start : start + rows], n_samples) for start in range(0, len(data), rows)
-            ]
-        return torch.cat(scores).numpy()
+        n_rows = max(1, min(_ROWS, _DRAWS // n_samples))
+        with self._seeded(random_state):
+            batches = self._batches(data, n_rows=n_rows)
+            return torch.cat([self.evaluate(self.network_, batch, n_samples) for _, batch in batches]).numpy()
 
     def score(self, X: Any, *views: Any, n_samples: int = 100, random_state: Any = None) -> float:
         """The mean of :meth:`score_samples`; a ``y`` after a dict, list or Views is not used."""
@@ -553,6 +557,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     # ---- the calls of the multi-view-AE library -----------------------------------------------------------------
 
+    @torch.no_grad()
     def predict_latents(self, X: Any, *views: Any) -> list[Array]:
         """The mean of each latent: one (n, Z) array for a joint posterior, one a component for a mixture."""
         data = self._read(X, views)
@@ -561,14 +566,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     predict_latent = predict_latents
 
+    @torch.no_grad()
     def predict_reconstruction(self, X: Any, *views: Any) -> list[list[Array]]:
         r"""What each latent reconstructs: ``[latent][decoder]``, arrays of shape (n, \*shape), in the data's units."""
         latents = [torch.from_numpy(z).split(_ROWS) for z in self.predict_latents(X, *views)]
-        with torch.no_grad():
-            return [
-                [np.concatenate([self._expected_view(z, m) for z in parts]) for m in range(len(self.views_))]
-                for parts in latents
-            ]
+        return [
+            [np.concatenate([self._expected_view(z, m) for z in parts]) for m in range(len(self.views_))]
+            for parts in latents
+        ]
 
     # ---- files --------------------------------------------------------------------------------------------------
 
@@ -618,22 +623,27 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             raise ValueError(f"{argument}={names!r}: name at least one view{closest('', known)}")
         return list(dict.fromkeys(indices))
 
-    def _posteriors(self, data: Views, given: ViewNames) -> Iterator[tuple[slice, Distribution]]:
-        """The posterior of each stretch of rows, from the given views."""
-        network = self.fitted_network()
+    def _batches(self, data: Views, given: ViewNames = None, n_rows: int = _ROWS) -> Iterator[tuple[slice, Batch]]:
+        """Stretches of rows as tensors, with only the given views present."""
+        chosen = self._view_indices(given, "given")
         mask = torch.zeros(len(self.views_), dtype=torch.bool)
-        mask[self._view_indices(given, "given")] = True
-        batch = make_batch(data, self.views_).given(mask)
-        n_empty = 0 if batch.present is None else int((~batch.present.any(1)).sum())
+        mask[chosen] = True
+        names = [self.views_[m].name for m in chosen]
+        some = data.select([name for name in names if name in data]).present.any(1) if set(names) & set(data) else []
+        n_empty = len(data) - int(np.sum(some))
         if n_empty:
             warnings.warn(
                 f"{n_empty} of {len(data)} samples have none of the given views; the answer for them is the prior's",
-                stacklevel=3,
+                stacklevel=4,
             )
-        with torch.no_grad():
-            for start in range(0, len(data), _ROWS):
-                rows = slice(start, min(start + _ROWS, len(data)))
-                yield rows, network.posterior(batch[rows])
+        for start in range(0, len(data), n_rows):
+            rows = slice(start, min(start + n_rows, len(data)))
+            yield rows, make_batch(data[rows], self.views_).given(mask)
+
+    def _posteriors(self, data: Views, given: ViewNames = None) -> Iterator[tuple[slice, Distribution]]:
+        """The posterior of each stretch of rows, from the given views."""
+        for rows, batch in self._batches(data, given):
+            yield rows, self.network_.posterior(batch)
 
     def _pack(self, data: Views, arrays: Mapping[str, Array]) -> Any:
         """Arrays of views in the containers of the data, with ids and feature names, and keyed as the data were."""
@@ -642,15 +652,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             name: "numpy" if x.shape[0] != len(data) and data.container == "pandas" else data.container
             for name, x in arrays.items()
         }
-        return data.pack({name: contain(x, kinds[name], data.ids, features[name]) for name, x in arrays.items()})
+        return data.pack({name: contain(x, kinds[name], data.index, features[name]) for name, x in arrays.items()})
 
 
 def _drop_target(X: Any, views: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments without scikit-learn's y, which follows data that hold all the views."""
-    is_bare = hasattr(X, "shape") and not isinstance(X, Views)
-    if len(views) == 1 and (views[0] is None or not is_bare):
-        return (X,)
-    return (X, *views)
+    columns = getattr(X, "columns", None)
+    holds_all = isinstance(X, Views | Mapping | list | tuple) or getattr(columns, "nlevels", 1) > 1 or hasattr(X, "mod")
+    return (X,) if len(views) == 1 and (holds_all or views[0] is None) else (X, *views)
 
 
 def _without_empty_rows(data: Views) -> Views:

@@ -108,7 +108,7 @@ class Latent(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, h: Float[Tensor, "*L B W"]) -> Independent[Any]:
-        """The posterior q(z | x) that an encoder's output h states: batch shape (*L, B), event shape (Z,)."""
+        r"""The posterior q(z | x) that an encoder's output h states: batch shape (\*L, B), event shape (Z,)."""
 
     @property
     @abstractmethod

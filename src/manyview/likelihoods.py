@@ -124,22 +124,22 @@ class Likelihood(nn.Module, ABC):
         x: Float[Tensor, "B *shape"],
         observed: Bool[Tensor, "B *shape"] | None = None,
     ) -> Float[Tensor, "*L B"]:
-        """Return log p(x | eta) of each sample: nats, summed over the features.
+        r"""Return log p(x | eta) of each sample: nats, summed over the features.
 
         Parameters
         ----------
         eta : Tensor
-            The decoder's output, (*L, B, *shape).
+            The decoder's output, (\*L, B, \*shape).
         x : Tensor
-            Data, (B, *shape).
+            Data, (B, \*shape).
         observed : Tensor of bool, optional
-            Which entries of x are known, (B, *shape); the others, which hold any finite filler, are
+            Which entries of x are known, (B, \*shape); the others, which hold any finite filler, are
             integrated out. None when all are known.
 
         Returns
         -------
         Tensor
-            (*L, B); exactly 0 where nothing of a sample is observed.
+            (\*L, B); exactly 0 where nothing of a sample is observed.
         """
 
     @abstractmethod
@@ -152,7 +152,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def check(self, x: np.ndarray, view: str) -> None:
-        """Raise a ValueError naming the view if data x (n, *shape) leave the support; NaN is missing."""
+        r"""Raise a ValueError naming the view if data x (n, \*shape) leave the support; NaN is missing."""
 
 
 class _Factorised(Likelihood):
@@ -162,7 +162,7 @@ class _Factorised(Likelihood):
     def _log_density(
         self, eta: Float[Tensor, "..."], x: Float[Tensor, "B *shape"]
     ) -> tuple[Float[Tensor, "..."], Float[Tensor, "*shape"]]:
-        """Return the two terms of each log density: of x and eta (*L, B, *shape), of neither (*shape)."""
+        r"""Return the two terms of each log density: of x and eta (\*L, B, \*shape), of neither (\*shape)."""
 
     def log_prob(
         self,
@@ -170,7 +170,7 @@ class _Factorised(Likelihood):
         x: Float[Tensor, "B *shape"],
         observed: Bool[Tensor, "B *shape"] | None = None,
     ) -> Float[Tensor, "*L B"]:
-        """Return the sum over the (observed) features of log p(x_d | eta_d), (*L, B), nats."""
+        r"""Return the sum over the (observed) features of log p(x_d | eta_d), (\*L, B), nats."""
         axes = self._axes
         if observed is None:
             kernel, constant = self._log_density(eta, x)
@@ -224,7 +224,7 @@ class _Scaled(_Real):
 
     @property
     def sigma(self) -> Float[Tensor, "*shape"]:
-        """The scale of each feature, (*shape)."""
+        r"""The scale of each feature, (\*shape)."""
         self._require_built()
         return self.min_scale + self.rho.exp() if self.learn_scale else self.fixed_sigma
 
@@ -393,7 +393,7 @@ class MultivariateNormal(_Scaled):
         x: Float[Tensor, "B *shape"],
         observed: Bool[Tensor, "B *shape"] | None = None,
     ) -> Float[Tensor, "*L B"]:
-        """Return the log density of the observed features' marginal, (*L, B), nats."""
+        r"""Return the log density of the observed features' marginal, (\*L, B), nats."""
         features = self._axes[0]
         with torch.autocast(eta.device.type, enabled=False):  # half precision is too coarse for C
             sigma = self.sigma.flatten()
@@ -544,7 +544,7 @@ class Categorical(Likelihood):
         x: Float[Tensor, "B *shape"],
         observed: Bool[Tensor, "B *shape"] | None = None,
     ) -> Float[Tensor, "*L B"]:
-        """Return the log probability of the class, or of all classes still possible, (*L, B), nats."""
+        r"""Return the log probability of the class, or of all classes still possible, (\*L, B), nats."""
         if observed is None:
             return (eta * x).sum(self._axes) - eta.logsumexp(self._axes)
         known = observed & (x == 1)
@@ -647,14 +647,14 @@ def as_likelihood(spec: object) -> Likelihood:
 
 
 def detect_likelihood(x: np.ndarray) -> str:
-    """Return the name of the likelihood that suits the data (NaN is missing).
+    r"""Return the name of the likelihood that suits the data (NaN is missing).
 
     One-hot rows are "categorical", other data of zeros and ones "bernoulli", all else "normal".
 
     Parameters
     ----------
     x : ndarray
-        One view, (n, *shape).
+        One view, (n, \*shape).
 
     Returns
     -------

@@ -8,6 +8,7 @@ and mudata are never imported to find out whether an object is theirs.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -145,6 +146,11 @@ class Views:
     def shape(self) -> tuple[int, int]:
         """Number of samples, and number of features of all views together."""
         return self.n_samples, sum(view.width for view in self._views.values())
+
+    @property
+    def index(self) -> Any:
+        """Labels of the samples as they were given: a pandas Index, or an array."""
+        return self._index
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -561,6 +567,12 @@ def _join(read: dict[str, tuple[_View, Any]], ids: Any) -> tuple[dict[str, _View
             f"({counts}); set_index with a sample id, or give views of equal length"
         )
     joined = first.append([index for index in indexes.values() if index is not first]).unique()
+    if len(indexes) > 1 and len(joined) == sum(map(len, indexes.values())):
+        warnings.warn(
+            f"no sample is in two views: the indexes of {list(indexes)} have no label in common "
+            f"(for example {', '.join(repr(index[0]) for index in indexes.values())}); are they of the same kind?",
+            stacklevel=2,
+        )
     for name, view in views.items():
         rows = np.full((len(joined), *view.array.shape[1:]), np.nan, view.array.dtype)
         rows[joined.get_indexer(indexes[name])] = view.array
