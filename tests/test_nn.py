@@ -6,6 +6,7 @@ import types
 from itertools import pairwise
 from math import ceil
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -598,6 +599,9 @@ def test_one_specification_serves_all_views(spec):
         ({"default": {"hidden": [3]}}, [{"hidden": [3]}, {"hidden": [3]}]),
         ({"image": None}, [None, "auto"]),
         ({}, ["auto", "auto"]),
+        ({0: "cnn", 1: "mlp"}, ["cnn", "mlp"]),
+        ({1: {"hidden": [3]}, "default": "cnn"}, ["cnn", {"hidden": [3]}]),
+        ({np.int64(1): "mlp", "image": "cnn"}, ["cnn", "mlp"]),
     ],
 )
 def test_a_mapping_of_views_is_taken_view_by_view(spec, expected):
@@ -628,7 +632,12 @@ def test_settings_are_not_taken_for_misspelt_views():
         ({"defualt": "cnn"}, r"^encoder: 'defualt' is not a view; did you mean 'default'\?"),
         ({"image": "cnn", "zzzz": "mlp"}, r"'zzzz' is not a view\. Allowed: 'image', 'label', 'default'\."),
         ({"image": "cnn", "name": "mlp"}, r"'name' is not a view.*wrap them as \{'default': \{\.\.\.\}\}"),
-        ({"image": "cnn", 3: "mlp"}, r"3 is not a view\."),
+        ({"image": "cnn", 3: "mlp"}, r"^encoder: there is no view 3; positions go from 0 to 1\."),
+        ({-1: "mlp"}, r"^encoder: there is no view -1; positions go from 0 to 1\."),
+        ({0: "mlp", "image": "cnn"}, r"^encoder: view 'image' is given twice, by its name and by its position\."),
+        ({"image": "cnn", 0: "mlp"}, r"^encoder: view 'image' is given twice, by its name and by its position\."),
+        ({0: "mlp", "hidden": [3]}, r"'hidden' is not a view"),
+        ({True: "mlp", "image": "cnn"}, r"True is not a view"),
     ],
 )
 def test_mixed_or_misspelt_mappings(spec, message):

@@ -1,6 +1,9 @@
 """manyview: multi-view autoencoders in one place, in one notation, behind one interface."""
 
-from manyview import datasets, likelihoods, models, nn, testing
+from importlib import import_module as _import_module
+from typing import Any
+
+from manyview import datasets, likelihoods, models, nn
 from manyview.data.views import Views
 from manyview.estimator import Estimator
 from manyview.io import load
@@ -24,5 +27,13 @@ __all__ = [
     "load",
     "models",
     "nn",
+    "plotting",
     "testing",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: one draws, the other runs as a program.
+    if name in ("plotting", "testing"):
+        return _import_module(f"manyview.{name}")
+    raise AttributeError(f"module 'manyview' has no attribute {name!r}")

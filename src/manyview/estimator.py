@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import PathLike
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
+from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
@@ -24,18 +24,18 @@ from torch.distributions import Distribution
 
 from manyview.data.batch import Batch
 from manyview.data.preprocessing import FittedView, make_batch
-from manyview.data.views import Views, as_views, contain
+from manyview.data.views import Views, as_views, contain, holds_all_views
 from manyview.fusion import Fusion
 from manyview.inference import components, draw
 from manyview.latent import Latent
 from manyview.likelihoods import Likelihood, as_likelihood, detect_likelihood
-from manyview.names import closest
+from manyview.messages import closest, warn
 from manyview.network import Network
 from manyview.nn import build_decoder, build_encoder, per_view
 from manyview.objectives import Terms
 from manyview.seeding import as_seed, seeded
 from manyview.training import TrainingSettings
-from manyview.validation import check_hyperparameters, check_known
+from manyview.validation import check_count, check_hyperparameters, check_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,8 @@ __all__ = ["Estimator", "LikelihoodSpec", "NetworkSpec"]
 
 logger = logging.getLogger("manyview")
 
-NetworkSpec = str | Mapping[str, Any] | nn.Module | Callable[..., nn.Module]
-LikelihoodSpec = str | Likelihood | Mapping[str, Any]
+NetworkSpec = str | Mapping[str | int, Any] | nn.Module | Callable[..., nn.Module]
+LikelihoodSpec = str | Likelihood | Mapping[str | int, Any]
 Array = np.ndarray
 ViewNames = str | int | Sequence[str | int] | None
 
@@ -152,7 +152,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     encoder: NetworkSpec = "auto"
     decoder: NetworkSpec = "auto"
     likelihood: LikelihoodSpec = "auto"
-    scale: Literal["standard"] | Mapping[str, Literal["standard"] | None] | None = "standard"
+    scale: Literal["standard"] | Mapping[str | int, Literal["standard"] | None] | None = "standard"
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     optimizer: str = "Adam"
     optimizer_args: Mapping[str, Any] | None = None
@@ -247,14 +247,15 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         check_hyperparameters(run)
         seed = as_seed(self.random_state)
         data = _without_empty_rows(as_views(*_drop_target(X, views)))
+        likelihoods = run._choose_likelihoods(data)
         held_out: Views | None = None
         if validation is None:
             data, held_out = _split(data, self.validation_fraction, seed)
-        fitted = self._fit_views(data)
+        fitted = run._fit_views(data, likelihoods)
         if validation is not None:
             held_out = _without_empty_rows(_read(fitted, validation, ()))
         with seeded(seed):
-            network = self.build(fitted)
+            network = run.build(fitted)
             history, best_epoch, error = run._train(
                 network,
                 make_batch(data, fitted),
@@ -273,10 +274,23 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         return self
 
     def _with(self, changes: Mapping[str, Any]) -> Self:
-        """The model with other hyperparameters; itself if there are none."""
-        return type(self)(**{**self.get_params(deep=False), **changes}) if changes else self
+        """The model with some hyperparameters changed, and with Python's numbers where they are NumPy's."""
+        parameters = {**self.get_params(deep=False), **changes}
+        return type(self)(**{name: x.item() if isinstance(x, np.generic) else x for name, x in parameters.items()})
 
-    def _fit_views(self, data: Views) -> tuple[FittedView, ...]:
+    def _choose_likelihoods(self, data: Views) -> dict[str, Likelihood]:
+        """The likelihood of each view, which its data fit."""
+        likelihoods = {}
+        for name, spec in per_view(self.likelihood, data.names, "likelihood").items():
+            x = data.array(name)
+            if spec == "auto":
+                spec = detect_likelihood(x)
+                logger.info("view %r: likelihood %r, chosen from the data", name, spec)
+            likelihoods[name] = as_likelihood(spec)
+            likelihoods[name].check(x, name)
+        return likelihoods
+
+    def _fit_views(self, data: Views, likelihoods: Mapping[str, Likelihood]) -> tuple[FittedView, ...]:
         names = data.names
         widths = [math.prod(data.shapes[name]) for name in names]
         if self.input_dim is not None and list(self.input_dim) != widths:
@@ -284,19 +298,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
                 f"input_dim={list(self.input_dim)}, but the views have {widths} features; "
                 "leave input_dim out, or give the views in its order"
             )
-        likelihoods = per_view(self.likelihood, names, "likelihood")
         scales = per_view(self.scale, names, "scale", default="standard")
         fitted = []
         for m, name in enumerate(names):
-            x = data.array(name)
             if not data.present[:, m].any():
                 raise ValueError(f"view {name!r} is missing for every training sample; leave it out, or give it values")
-            spec = likelihoods[name]
-            if spec == "auto":
-                spec = detect_likelihood(x)
-                logger.info("view %r: likelihood %r, chosen from the data", name, spec)
-            likelihood = as_likelihood(spec)
-            likelihood.check(x, name)
+            likelihood = likelihoods[name]
             standardise = scales[name] == "standard" and likelihood.continuous
             fitted.append(FittedView.fit(data, name, likelihood, standardise))
         return tuple(fitted)
@@ -314,7 +321,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             [build_decoder(decoders[view.name], latent.z_dim, view.shape, view.name) for view in views],
             [view.likelihood.build(view.shape) for view in views],
             [view.log_scale for view in views],
-        )
+        ).float()
 
     def _train(
         self, network: Network, data: Batch, validation: Batch | None, view_names: tuple[str, ...], seed: int
@@ -344,6 +351,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     @property
     def view_names_(self) -> list[str]:
         """The views, in the order of ``fit``."""
+        self.fitted_network()
         return [view.name for view in self.views_]
 
     @property
@@ -407,13 +415,20 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             Posterior means, or draws; a DataFrame or tensor where the views are such.
         """
         data = self._read(X, views)
-        z = np.empty((n_samples or 1, len(data), self.z_dim), dtype=np.float32)
+        asked = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        if n_samples is None:
+            z = np.concatenate([q.mean.numpy() for _, q in self._posteriors(data, given)])
+            kind = "pandas" if asked == "pandas" else data.container
+            return contain(z, kind, data.index, self.get_feature_names_out())
+        if asked != "default":
+            raise ValueError(
+                f"n_samples={n_samples}: draws have three dimensions, which DataFrames have not; "
+                "use set_output(transform='default')"
+            )
+        n_draws = check_count("n_samples", n_samples)
         with self._seeded(random_state):
-            for rows, q in self._posteriors(data, given):
-                z[:, rows] = (q.mean.unsqueeze(0) if n_samples is None else draw(q, n_samples)).numpy()
-        if n_samples is not None:
-            return contain(z, "torch" if data.container == "torch" else "numpy")
-        return contain(z[0], data.container, data.index, self.get_feature_names_out())
+            draws = np.concatenate([draw(q, n_draws).numpy() for _, q in self._posteriors(data, given)], axis=1)
+        return contain(draws, "torch" if data.container == "torch" else "numpy")
 
     @torch.no_grad()
     def predict(
@@ -452,17 +467,20 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         targets = self._view_indices(target, "target")
         if n_samples is None:
             return self._pack(data, self._expected(data, given, targets))
-        draws = {m: np.empty((n_samples, len(data), *self.views_[m].shape), dtype=np.float32) for m in targets}
+        n_draws = check_count("n_samples", n_samples)
+        draws: dict[str, list[Array]] = {self.views_[m].name: [] for m in targets}
         with self._seeded(random_state):
-            for rows, q in self._posteriors(data, given):
-                z = draw(q, n_samples)
+            for _, q in self._posteriors(data, given):
+                z = draw(q, n_draws)
                 for m in targets:
-                    draws[m][:, rows] = self._sample_view(z, m)
-        return self._pack(data, {self.views_[m].name: x for m, x in draws.items()})
+                    draws[self.views_[m].name].append(self._sample_view(z, m))
+        kind = "torch" if data.container == "torch" else "numpy"  # DataFrames have no third dimension
+        return data.pack({name: contain(np.concatenate(x, axis=1), kind) for name, x in draws.items()})
 
     def _expected(self, data: Views, given: ViewNames, targets: list[int]) -> dict[str, Array]:
         """The expected value of each target view, averaged over the components of the posterior."""
-        out = {m: np.empty((len(data), *self.views_[m].shape), dtype=np.float32) for m in targets}
+        views = self.views_
+        out = {m: np.empty((len(data), *views[m].shape), dtype=views[m].dtype) for m in targets}
         for rows, q in self._posteriors(data, given):
             z, weights = components(q)
             for m in targets:
@@ -513,8 +531,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             In the units of the data.
         """
         network = self.fitted_network()
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples}: ask for at least one")
+        n_samples = check_count("n_samples", n_samples)
         out: dict[str, Array] = {}
         with self._seeded(random_state):
             z = network.latent.prior.sample(torch.Size((n_samples,)))
@@ -545,7 +562,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         ndarray of shape (n,)
         """
         data = self._read(X, views)
-        n_rows = max(1, min(_ROWS, _DRAWS // n_samples))
+        n_rows = max(1, min(_ROWS, _DRAWS // check_count("n_samples", n_samples)))
         with self._seeded(random_state):
             batches = self._batches(data, n_rows=n_rows)
             return torch.cat([self.evaluate(self.network_, batch, n_samples) for _, batch in batches]).numpy()
@@ -612,10 +629,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         if names is None:
             return list(range(len(known)))
         indices = []
-        for name in [names] if isinstance(names, str | int) else names:
+        for name in names if isinstance(names, Iterable) and not isinstance(names, str) else [names]:
             if isinstance(name, str) and name in known:
                 indices.append(known.index(name))
-            elif isinstance(name, int | np.integer) and -len(known) <= name < len(known):
+            elif isinstance(name, int | np.integer) and name is not True and -len(known) <= name < len(known):
                 indices.append(int(name) % len(known))
             else:
                 raise ValueError(f"{argument}={names!r}: the model has no view {name!r}{closest(name, known)}")
@@ -629,13 +646,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         mask = torch.zeros(len(self.views_), dtype=torch.bool)
         mask[chosen] = True
         names = [self.views_[m].name for m in chosen]
-        some = data.select([name for name in names if name in data]).present.any(1) if set(names) & set(data) else []
-        n_empty = len(data) - int(np.sum(some))
+        columns = [m for m, name in enumerate(data.names) if name in names]
+        n_empty = int((~data.present[:, columns].any(axis=1)).sum())
         if n_empty:
-            warnings.warn(
-                f"{n_empty} of {len(data)} samples have none of the given views; the answer for them is the prior's",
-                stacklevel=4,
-            )
+            warn(f"{n_empty} of {len(data)} samples have none of the given views; the answer for them is the prior's")
         for start in range(0, len(data), n_rows):
             rows = slice(start, min(start + n_rows, len(data)))
             yield rows, make_batch(data[rows], self.views_).given(mask)
@@ -648,18 +662,21 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     def _pack(self, data: Views, arrays: Mapping[str, Array]) -> Any:
         """Arrays of views in the containers of the data, with ids and feature names, and keyed as the data were."""
         features = {view.name: view.feature_names for view in self.views_}
-        kinds = {
-            name: "numpy" if x.shape[0] != len(data) and data.container == "pandas" else data.container
-            for name, x in arrays.items()
-        }
-        return data.pack({name: contain(x, kinds[name], data.index, features[name]) for name, x in arrays.items()})
+        return data.pack(
+            {
+                name: data.like(name, x) if name in data else contain(x, data.container, data.index, features[name])
+                for name, x in arrays.items()
+            }
+        )
 
 
 def _drop_target(X: Any, views: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments without scikit-learn's y, which follows data that hold all the views."""
-    columns = getattr(X, "columns", None)
-    holds_all = isinstance(X, Views | Mapping | list | tuple) or getattr(columns, "nlevels", 1) > 1 or hasattr(X, "mod")
-    return (X,) if len(views) == 1 and (holds_all or views[0] is None) else (X, *views)
+    if len(views) != 1 or (views[0] is not None and not holds_all_views(X)):
+        return (X, *views)
+    if isinstance(views[0], Views | Mapping):
+        raise TypeError("two collections of views were given; put all the views in one dict, list or Views")
+    return (X,)
 
 
 def _without_empty_rows(data: Views) -> Views:
@@ -668,7 +685,7 @@ def _without_empty_rows(data: Views) -> Views:
         return data
     if not some.any():
         raise ValueError("every sample lacks every view: there is nothing to learn from")
-    warnings.warn(f"{(~some).sum()} of {len(data)} samples have no view at all; they are left out", stacklevel=3)
+    warn(f"{(~some).sum()} of {len(data)} samples have no view at all; they are left out")
     return data[some]
 
 
@@ -691,8 +708,11 @@ def _read(fitted: Sequence[FittedView], X: Any, views: tuple[Any, ...]) -> Views
         view = known[name]
         if view.named and data.has_feature_names(name):
             data = data.with_features(name, view.feature_names)
-        elif data.shapes[name] != view.shape:
+        if data.shapes[name] != view.shape:
             raise ValueError(
                 f"view {name!r} has features of shape {data.shapes[name]}, but the model was fitted on {view.shape}"
             )
+        view.likelihood.check(data.array(name), name)
+    if not len(data):
+        raise ValueError("there are no samples: give at least one row")
     return data

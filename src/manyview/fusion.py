@@ -9,7 +9,7 @@ distribution of the experts' family: the prior.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -155,6 +155,7 @@ class Fusion(nn.Module, ABC):
         """The distribution q(z | X), batch shape (B,), event shape (Z,)."""
 
 
+@final
 class PoE(Fusion):
     r"""Product of experts, with or without the prior among them.
 
@@ -190,6 +191,7 @@ class PoE(Fusion):
         return map_parameters(products, lambda _, value: value.squeeze(0))
 
 
+@final
 class GeneralisedPoE(Fusion):
     r"""Generalised product of experts: each view has a learned weight in each latent dimension.
 
@@ -231,6 +233,7 @@ class GeneralisedPoE(Fusion):
         return map_parameters(products, lambda _, value: value.squeeze(0))
 
 
+@final
 class MoE(Fusion):
     r"""Mixture of experts: every view that is present has the same weight.
 
@@ -247,6 +250,7 @@ class MoE(Fusion):
         return mixture(experts, present)
 
 
+@final
 class MoPoE(Fusion):
     r"""Mixture of products of experts: all subsets of the views that are present, with the same weight.
 
@@ -281,6 +285,7 @@ class MoPoE(Fusion):
         return mixture(products, whole)
 
 
+@final
 class Mean(Fusion):
     r"""The average of the codes, :math:`\frac1M \sum_m z_m` with independent :math:`z_m \sim q(z \mid x_m)`.
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from manyview.data.preprocessing import FittedView
 from manyview.likelihoods import Likelihood
+from manyview.validation import check_known
 
 if TYPE_CHECKING:
     from manyview.estimator import Estimator
@@ -68,6 +69,7 @@ def save(model: Estimator, path: str | PathLike[str]) -> None:
                 "shape": view.shape,
                 "feature_names": view.feature_names,
                 "named": view.named,
+                "dtype": view.dtype,
                 "likelihood": _encode(view.likelihood, f"likelihood of view {view.name!r}"),
             }
         )
@@ -119,29 +121,40 @@ def load(path: str | PathLike[str]) -> Any:
         raise ValueError(f"{os.fspath(path)!r} is not a manyview file, or is damaged or cut short: {error}") from None
     if _KEY not in metadata:
         raise ValueError(f"{os.fspath(path)!r} is a safetensors file, but no model of manyview")
-    header = json.loads(metadata[_KEY])
-    if header["format"] > FORMAT:
+    try:
+        header = json.loads(metadata[_KEY])
+        newer = header["format"] > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
+    if newer:
         raise ValueError(
             f"{os.fspath(path)!r} was written by manyview {header['version']} in format {header['format']}, but this "
             f"version reads formats up to {FORMAT}; upgrade manyview"
         )
-    return _rebuild(header, tensors)
+    try:
+        return _rebuild(header, tensors)
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: str | PathLike[str], error: Exception) -> ValueError:
+    return ValueError(f"{os.fspath(path)!r} is damaged: {type(error).__name__}: {error}")
 
 
 def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
     from manyview.estimator import Estimator
 
-    cls = _import(header["model"])
-    if not (inspect.isclass(cls) and issubclass(cls, Estimator)):
-        raise ValueError(f"the file names {header['model']!r} as its model, which is no model of manyview")
+    cls = _import_class(header["model"], Estimator)
+    check_known(cls, header["hyperparameters"])
     model = cls(**{name: _decode(value) for name, value in header["hyperparameters"].items()})
     model.views_ = tuple(
         FittedView(
             view["name"],
-            tuple(view["shape"]),
+            _shape(view["shape"]),
             view["feature_names"],
             view["named"],
             _decode(view["likelihood"]),
+            view["dtype"],
             **{statistic: tensors[f"views.{m}.{statistic}"].numpy() for statistic in ("loc", "scale", "fill")},
         )
         for m, view in enumerate(header["views"])
@@ -156,6 +169,13 @@ def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
         header["history"],
     )
     return model
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    """A view's shape. Functions that a file names are called with it, so it must be nothing else."""
+    if isinstance(shape, list) and shape and all(type(size) is int and size > 0 for size in shape):
+        return tuple(shape)
+    raise ValueError(f"the file gives a view the shape {shape!r}, which is none")
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
@@ -183,7 +203,9 @@ def _encode(value: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:
             _check_target(value["_target_"])
-        return {str(key): _encode(item, f"{name}[{key!r}]") for key, item in value.items()}
+        encoded = [(key, _encode(item, f"{name}[{key!r}]")) for key, item in value.items()]
+        # JSON has no integer keys, which name views by position.
+        return dict(encoded) if all(isinstance(key, str) for key in value) else {"_items_": encoded}
     if isinstance(value, list | tuple):
         return [_encode(item, name) for item in value]
     if isinstance(value, Likelihood):
@@ -193,7 +215,9 @@ def _encode(value: Any, name: str) -> Any:
     if isinstance(value, nn.Module):
         return {"_module_": _import_path(_without_arguments(value, name), name)}
     if callable(value):
-        return {"_callable_": _import_path(value, name)}
+        path = _import_path(value, name)
+        _import_factory(path)
+        return {"_callable_": path}
     raise ValueError(f"{name}={value!r} cannot be saved: a {type(value).__name__} has no form in JSON")
 
 
@@ -202,8 +226,10 @@ def _decode(value: Any) -> Any:
         return [_decode(item) for item in value]
     if not isinstance(value, dict):
         return value
+    if "_items_" in value:
+        return {key: _decode(item) for key, item in value["_items_"]}
     if "_callable_" in value:
-        return _import(value["_callable_"])
+        return _import_factory(value["_callable_"])
     if "_module_" in value:
         return _import_class(value["_module_"], nn.Module)()
     if "_likelihood_" in value:
@@ -264,6 +290,14 @@ def _import(path: str) -> Any:
             found = getattr(found, attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"the file needs {path!r}, which cannot be imported: {error}") from None
+    return found
+
+
+def _import_factory(path: str) -> Any:
+    """What makes a network from two shapes: a module class, or a function."""
+    found = _import(path)
+    if not (inspect.isfunction(found) or (inspect.isclass(found) and issubclass(found, nn.Module))):
+        raise ValueError(f"{path!r} can be neither saved nor loaded: it is no torch.nn.Module class, and no function")
     return found
 
 

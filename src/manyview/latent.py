@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Laplace, Normal, constraints
 from torch.distributions.kl import kl_divergence
+
+from manyview.messages import warn
 
 __all__ = [
     "Delta",
@@ -34,6 +36,7 @@ _LOG_SCALE = 7.0
 _ONE = torch.Size()
 
 
+@final
 class Delta(Distribution):
     """All mass at one point: the posterior of an encoder without noise.
 
@@ -124,6 +127,7 @@ class Latent(nn.Module, ABC):
         """The posterior with switched-off dimensions at zero, as it is used after training."""
 
 
+@final
 class Gaussian(Latent):
     r"""Normal posteriors and the standard normal prior.
 
@@ -168,6 +172,7 @@ class Gaussian(Latent):
         return q
 
 
+@final
 class Laplacian(Latent):
     r"""Laplace posteriors and the standard Laplace prior.
 
@@ -204,6 +209,7 @@ class Laplacian(Latent):
         return q
 
 
+@final
 class SparseGaussian(Latent):
     r"""Variational dropout: a multiplicative noise whose size, learned per dimension, switches dimensions off.
 
@@ -276,10 +282,13 @@ class SparseGaussian(Latent):
 
     def prune(self, q: Independent[Any]) -> Independent[Any]:
         """The posterior with the dimensions that are switched off at zero."""
+        if not self.kept.any():
+            warn(f"no dimension has a dropout rate below threshold={self.threshold}: z is zero; train for longer")
         loc, scale = q.base_dist.loc, q.base_dist.scale
         return independent(Normal(loc * self.kept, scale.where(self.kept, 1e-6), validate_args=False))
 
 
+@final
 class Point(Latent):
     """A code without noise: z = f(x). There is no prior, and nothing that holds the codes in place."""
 

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyview.names import closest
+from manyview.messages import closest
 
 __all__ = [
     "LIKELIHOODS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from manyview.likelihoods import Likelihood
 __all__ = ["Network"]
 
 
+@final
 class Network(nn.Module):
     r"""Everything of a model that has parameters.
 

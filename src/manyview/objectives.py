@@ -115,11 +115,11 @@ def mixture_iwae(
     sums run over those present.
 
     With ``doubly_reparametrised=True`` the value is the same and its gradient is the same in expectation, but less
-    noisy: the score of the expert that z was drawn from, weighted by its responsibility
-    :math:`r_m(z) = q_m(z) / \sum_j q_j(z)`, is replaced by a path through z. With one view (r = 1) this is the DReG
-    estimator of Tucker et al., where a path gradient is weighted by :math:`\tilde w_k^2`. Shi et al. use that weight
-    for mixtures too, and drop the scores of all experts, which is unbiased for K = 1 only; here the other experts'
-    scores stay, so that it is unbiased for every K and M.
+    noisy where K is large and the experts are wider than the posterior: the score of the expert that z was drawn
+    from, weighted by its responsibility :math:`r_m(z) = q_m(z) / \sum_j q_j(z)`, is replaced by a path through z. With
+    one view (r = 1) this is the DReG estimator of Tucker et al., where a path gradient is weighted by
+    :math:`\tilde w_k^2`. Shi et al. use that weight for mixtures too, and drop the scores of all experts, which is
+    unbiased for K = 1 only; here the other experts' scores stay, so that it is unbiased for every K and M.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def mixture_iwae(
         return log_q + pi.log()
 
     z = experts.rsample(torch.Size((n_samples,)))
-    if not (doubly_reparametrised and torch.is_grad_enabled()):
+    if not (doubly_reparametrised and z.requires_grad):
         log_w = log_joint(z) - beta * log_terms(experts, z).logsumexp(2)
         return (pi * log_mean_exp(log_w, 0)).sum(0)
 

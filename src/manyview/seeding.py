@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +12,24 @@ from sklearn.utils import check_random_state
 
 __all__ = ["as_seed", "seeded"]
 
+# Layers such as dropout know no other random numbers than torch's global ones, so one thread has them at a time.
+_lock = threading.RLock()
+
 
 def as_seed(random_state: Any) -> int:
-    """A seed: drawn from a generator, derived from an integer, or fresh for None."""
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    """A seed: derived from an integer, or drawn from a generator; from NumPy's for None, as scikit-learn does.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError:
+        raise ValueError(
+            f"random_state={random_state!r}: give an integer from 0 to 2**32 - 1, a numpy.random.RandomState, or None"
+        ) from None
 
 
 @contextmanager
@@ -22,6 +37,6 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Torch's random numbers start from the seed within, and are where they were afterwards."""
     device = torch.device(device)
     devices = [] if device.type == "cpu" else [device.index or 0]
-    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+    with _lock, torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(seed)
         yield

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
-from manyview.names import closest
+from manyview.messages import closest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from manyview.estimator import Estimator
 
-__all__ = ["check_hyperparameters", "check_known"]
+__all__ = ["check_count", "check_hyperparameters", "check_known"]
 
 
 def check_known(cls: type[Estimator], names: Mapping[str, Any]) -> None:
@@ -33,6 +33,19 @@ def check_known(cls: type[Estimator], names: Mapping[str, Any]) -> None:
             raise TypeError(f"{cls.__name__} has no hyperparameter {name!r}{closest(name, known)}")
 
 
+def check_count(name: str, value: Any) -> int:
+    """A whole number of at least one.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument.
+    """
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1:
+        return int(value)
+    raise ValueError(f"{name}={value!r}: give a whole number, at least 1")
+
+
 def check_hyperparameters(model: Estimator) -> None:
     """Check each hyperparameter against its field's annotation.
 
@@ -45,9 +58,8 @@ def check_hyperparameters(model: Estimator) -> None:
 
     for name, adapter in _adapters(type(model)).items():
         value = getattr(model, name)
-        plain = value.item() if isinstance(value, np.generic) else value
         try:
-            adapter.validate_python(plain, strict=True)
+            adapter.validate_python(value, strict=True)
         except ValidationError as error:
             reasons = "; or ".join(dict.fromkeys(_reason(detail) for detail in error.errors()))
             raise ValueError(f"{type(model).__name__}: {name}={value!r}: {reasons}") from None

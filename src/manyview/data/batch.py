@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float
@@ -57,6 +58,7 @@ class Batch:
         return Batch(self.x, self.observed, present if self.present is None else self.present & present)
 
 
+@final
 class BatchLoader:
     """Shuffled mini-batches of tensors in memory, several at a time.
 

@@ -31,6 +31,8 @@ class FittedView:
         Whether the data came with these names.
     likelihood : Likelihood
         What its decoder's output means.
+    dtype : str
+        The type of its numbers, and of what is predicted for it.
     loc, scale : ndarray
         What is subtracted from each feature, and what it is then divided by; 0 and 1 where it is not standardised.
     fill : ndarray
@@ -42,6 +44,7 @@ class FittedView:
     feature_names: list[str]
     named: bool
     likelihood: Likelihood
+    dtype: str
     loc: np.ndarray
     scale: np.ndarray
     fill: np.ndarray
@@ -56,13 +59,13 @@ class FittedView:
         mean = np.where(mask, x, 0.0).sum(0, dtype=np.float64) / np.maximum(count, 1)
         if not standardise:
             zero = np.zeros(x.shape[1:])
-            return cls(name, x.shape[1:], names, named, likelihood, zero, zero + 1.0, mean)
+            return cls(name, x.shape[1:], names, named, likelihood, x.dtype.name, zero, zero + 1.0, mean)
         deviation = np.where(mask, x - mean, 0.0)
         scale = np.sqrt(np.square(deviation, out=deviation).sum(0) / np.maximum(count, 1))
         # A constant feature has rounding noise for a scale; dividing by it would make the noise a signal.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         scale = np.where(constant, 1.0, scale)
-        return cls(name, x.shape[1:], names, named, likelihood, mean, scale, np.zeros(x.shape[1:]))
+        return cls(name, x.shape[1:], names, named, likelihood, x.dtype.name, mean, scale, np.zeros(x.shape[1:]))
 
     @property
     def log_scale(self) -> Tensor:
@@ -81,7 +84,7 @@ class FittedView:
     def decode(self, values: Tensor) -> np.ndarray:
         """Values of the model in the units of the data."""
         units: np.ndarray = values.cpu().numpy() * self.scale + self.loc
-        return units.astype(np.float32)
+        return units.astype(self.dtype)
 
 
 def make_batch(views: Views, fitted: tuple[FittedView, ...]) -> Batch:

@@ -8,7 +8,6 @@ and mudata are never imported to find out whether an object is theirs.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -18,15 +17,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from manyview.names import closest
+from manyview.messages import closest, warn
 
-__all__ = ["Views", "as_views", "contain"]
+__all__ = ["Views", "as_views", "contain", "holds_all_views"]
 
 
 class _View(NamedTuple):
     array: np.ndarray  # float32 or float64, (n, *shape), NaN where missing
     kind: str  # the container it came in: "numpy", "pandas" or "torch"
     features: np.ndarray | None = None  # names of the flattened features; None: "{view}_{i}"
+    labels: Any = None  # the same as the caller has them: columns of a DataFrame may be integers
 
     @property
     def width(self) -> int:
@@ -267,7 +267,7 @@ class Views:
         shape = view.array.shape
         order = [has[feature] for feature in wanted]
         array = view.array.reshape(shape[0], view.width)[:, order].reshape(shape)
-        ordered = _name_features(name, _View(array, view.kind), wanted)
+        ordered = _name_features(name, _View(array, view.kind), view.labels[order])
         return self._with(self._views | {name: ordered}, self._index)
 
     def like(self, name: str, array: Any) -> Any:
@@ -277,17 +277,16 @@ class Views:
         names.
         """
         view = self._of(name)
-        columns = view.features if math.prod(np.shape(array)[1:]) == view.width else None
+        columns = view.labels if math.prod(np.shape(array)[1:]) == view.width else None
         return contain(array, view.kind, self._index, columns)
 
     def pack(self, results: Mapping[str, Any]) -> Any:
-        r"""Results keyed as the input was: each in its view's container, together as in `packing`.
+        """Results keyed as the input was: together as in `packing`.
 
         Parameters
         ----------
-        results : mapping of view name to array of shape (n, \*anything)
-            What is of the right container already is kept as it is, and so is an array whose first axis is
-            not that of the samples. Names that are not among these views get `container`.
+        results : mapping of view name to anything
+            What there is for each view; it is not changed.
 
         Returns
         -------
@@ -302,14 +301,10 @@ class Views:
         >>> [x.tolist() for x in views.pack({"view_1": np.ones((2, 1)), "view_0": np.zeros((2, 1))})]
         [[[0.0], [0.0]], [[1.0], [1.0]]]
         """
-        packed = dict(results)
-        for name, x in results.items():
-            if len(x) == self.n_samples:
-                packed[name] = self.like(name, x) if name in self else contain(x, self.container, self._index)
         if self._packing in ("views", "dict"):
-            return packed
-        known = packed.keys() <= self._views.keys()
-        listed = [packed[name] for name in (self.names if known else packed) if name in packed]
+            return dict(results)
+        known = results.keys() <= self._views.keys()
+        listed = [results[name] for name in (self.names if known else results) if name in results]
         return listed[0] if self._packing == "array" and len(listed) == 1 else listed
 
 
@@ -355,6 +350,11 @@ def as_views(*args: Any, names: Sequence[str] | None = None) -> Views:
     views = Views(named)
     views._packing = packing
     return views
+
+
+def holds_all_views(data: Any) -> bool:
+    """Whether data are a collection of views, rather than one bare view."""
+    return isinstance(data, Views) or _unpack(data)[1] != "array"
 
 
 def contain(array: Any, kind: str, index: Any = None, columns: Any = None) -> Any:
@@ -525,7 +525,8 @@ def _name_features(name: str, view: _View, features: Iterable[Any] | None) -> _V
     if len(names) != view.width:
         raise ValueError(f"view {name!r}: {len(names)} feature names for {view.width} features")
     _check_unique(names.tolist(), f"view {name!r}: feature name")
-    return view._replace(features=names)
+    labels = features if hasattr(features, "get_indexer") else names  # a pandas Index stays one
+    return view._replace(features=names, labels=labels)
 
 
 def _as_ids(ids: Any, n: int) -> Any:
@@ -568,10 +569,9 @@ def _join(read: dict[str, tuple[_View, Any]], ids: Any) -> tuple[dict[str, _View
         )
     joined = first.append([index for index in indexes.values() if index is not first]).unique()
     if len(indexes) > 1 and len(joined) == sum(map(len, indexes.values())):
-        warnings.warn(
+        warn(
             f"no sample is in two views: the indexes of {list(indexes)} have no label in common "
-            f"(for example {', '.join(repr(index[0]) for index in indexes.values())}); are they of the same kind?",
-            stacklevel=2,
+            f"(for example {', '.join(repr(index[0]) for index in indexes.values())}); are they of the same kind?"
         )
     for name, view in views.items():
         rows = np.full((len(joined), *view.array.shape[1:]), np.nan, view.array.dtype)

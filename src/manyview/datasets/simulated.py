@@ -100,8 +100,16 @@ def make_multiview(
     >>> make_multiview(100, (5, 7, 3), random_state=0)
     Views(n=100, view_0=(5,), view_1=(7,), view_2=(3,))
     """
-    if n_shared + n_private < 1:
-        raise ValueError(f"n_shared={n_shared}, n_private={n_private}: there must be at least one factor")
+    if n_samples < 1:
+        raise ValueError(f"n_samples={n_samples}: there must be at least one sample")
+    if not n_features or min(n_features) < 1:
+        raise ValueError(f"n_features={tuple(n_features)}: there must be at least one view, and a feature in each")
+    if min(n_shared, n_private) < 0 or n_shared + n_private < 1:
+        raise ValueError(
+            f"n_shared={n_shared}, n_private={n_private}: there must be at least one factor, and none less"
+        )
+    if noise < 0:
+        raise ValueError(f"noise={noise}: a standard deviation cannot be negative")
     if not 0 <= missing < 1:
         raise ValueError(f"missing={missing}: the share of missing entries must be in [0, 1)")
     rng = check_random_state(random_state)

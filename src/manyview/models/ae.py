@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from manyview.objectives import Terms, elbo
 __all__ = ["AE"]
 
 
+@final
 class AE(Estimator):
     r"""Multi-view autoencoder: each view's code reconstructs every view.
 
@@ -61,8 +64,8 @@ class AE(Estimator):
         log_lik = network.log_lik(z, batch)
         if batch.present is None:
             return elbo(log_lik, weights=z.new_full((1, 1), len(z) ** -2))
-        n_present = batch.present.sum(1).clamp(min=1)
-        return elbo(log_lik, weights=n_present.pow(-2.0).view(1, 1, -1), active=batch.present.T)
+        n_present = batch.present.sum(1).clamp(min=1).to(z.dtype)
+        return elbo(log_lik, weights=n_present.pow(-2).view(1, 1, -1), active=batch.present.T)
 
     def beta_at(self, epoch: float) -> float:
         """There are no divergences to weigh."""

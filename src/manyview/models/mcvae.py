@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, final
 
 import numpy as np
 from annotated_types import Gt, Lt
@@ -17,6 +17,7 @@ from manyview.objectives import Terms, elbo
 __all__ = ["MCVAE"]
 
 
+@final
 class MCVAE(Variational):
     r"""Multi-channel variational autoencoder: each view has its own latent, and each latent generates every view.
 
@@ -30,7 +31,9 @@ class MCVAE(Variational):
     With ``sparse=True`` the posteriors are those of variational dropout,
     :math:`q(z_i \mid x) = \mathcal N(\mu_i, \alpha_i \mu_i^2)` under a log-uniform prior, and dimensions whose dropout
     rate exceeds ``threshold`` are zero after training: start with a generous ``z_dim`` and read how many are needed
-    from ``kept_dimensions_``. That prior is improper: there is no log-likelihood and there are no samples.
+    from ``kept_dimensions_``. Dropout rates start at one half and fall slowly, so train for long; with linear
+    networks, as in the paper (``{"hidden": ()}``), the dimensions are the easiest to read. That prior is improper:
+    there is no log-likelihood and there are no samples.
 
     Choose it to relate heterogeneous views that are all of interest, to predict each from each, and (sparse) to find
     the dimension. Choose :class:`~manyview.models.MVAE` when evidence from several views should add up.

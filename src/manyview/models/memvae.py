@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import torch
 
 from manyview.data.batch import Batch
@@ -14,6 +16,7 @@ from manyview.objectives import Terms, elbo
 __all__ = ["MEMVAE"]
 
 
+@final
 class MEMVAE(Variational):
     r"""MVAE with a bound for all views together and one for each view alone (me_mVAE, "multi-ELBO").
 
@@ -61,13 +64,6 @@ class MEMVAE(Variational):
         experts = network.experts(batch)
         joint = torch.ones(1, len(batch.x), dtype=torch.bool, device=experts.mean.device)
         members = torch.cat([joint, torch.eye(len(batch.x), dtype=torch.bool, device=joint.device)])
+        # The product of an absent view with the prior is the prior, whose bound is zero: it needs no mask.
         q = subset_products(experts, members, batch.present, prior_expert=True)
-        present = batch.present
-        active = None if present is None else torch.cat([torch.ones_like(present[:, :1]), present], 1).T
-        return elbo(
-            network.log_lik(q.rsample(), batch),
-            network.latent.kl(q),
-            beta=beta,
-            weights=members,
-            active=active,
-        )
+        return elbo(network.log_lik(q.rsample(), batch), network.latent.kl(q), beta=beta, weights=members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, final
 
 from annotated_types import Gt
 from torch import Tensor
@@ -17,6 +17,7 @@ from manyview.objectives import Terms, mixture_iwae
 __all__ = ["MMVAE"]
 
 
+@final
 class MMVAE(Variational):
     r"""Mixture-of-experts variational autoencoder: every view's posterior, alone, must explain all the views.
 
@@ -73,10 +74,15 @@ class MMVAE(Variational):
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         p = network.latent.prior
+        parts: dict[str, Tensor] = {}
+        weights = batch.x[0].new_ones(len(batch.x), 1) if batch.present is None else batch.present.T
 
         def log_joint(z: Tensor) -> Tensor:
+            log_lik = network.log_lik(z, batch)  # of view n, from expert m: (K, m, n, B)
+            by_view = log_lik.mean(0) * weights.unsqueeze(1)
+            parts["log_lik"] = by_view.sum(0) / weights.sum(0).clamp(min=1)
             log_prior: Tensor = p.log_prob(z)
-            return network.log_lik(z, batch).sum(-2) + beta * log_prior
+            return log_lik.sum(-2) + beta * log_prior
 
         bound = mixture_iwae(
             network.experts(batch),
@@ -86,4 +92,4 @@ class MMVAE(Variational):
             beta=beta,
             doubly_reparametrised=self.gradient == "dreg",
         )
-        return Terms(bound, {"bound": bound})
+        return Terms(bound, parts)

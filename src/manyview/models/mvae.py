@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, PoE
 from manyview.latent import Gaussian, Latent
@@ -12,6 +14,7 @@ from manyview.objectives import Terms, elbo
 __all__ = ["MVAE"]
 
 
+@final
 class MVAE(Variational):
     r"""Multimodal variational autoencoder: one latent for all views, its posterior a product of experts.
 

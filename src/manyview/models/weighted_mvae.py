@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import cast, final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from manyview.objectives import Terms, elbo
 __all__ = ["WeightedMVAE"]
 
 
+@final
 class WeightedMVAE(Variational):
     r"""MVAE with a generalised product of experts: the weight of each view in each latent dimension is learned.
 

@@ -5,11 +5,12 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
-from manyview.names import closest
+from manyview.messages import closest
 from manyview.nn.cnn import CNNDecoder, CNNEncoder
 from manyview.nn.mlp import MLP, choose
 
@@ -111,8 +112,8 @@ def per_view(spec: object, names: Sequence[str], argument: str, *, default: obje
     Parameters
     ----------
     spec : object
-        A mapping whose keys are all names of views, or "default" for the views not named, is taken view by
-        view. Anything else serves all views.
+        A mapping whose keys are all names of views, their positions (integers from 0), or "default" for the
+        views not named, is taken view by view. Anything else serves all views.
     names : sequence of str
         The views.
     argument : str
@@ -128,22 +129,26 @@ def per_view(spec: object, names: Sequence[str], argument: str, *, default: obje
     Raises
     ------
     ValueError
-        If some keys of a mapping are names of views and some are not, or one looks like a misspelt name.
+        If some keys of a mapping are names of views and some are not, one looks like a misspelt name, a
+        position is out of range, or two keys mean the same view.
 
     Examples
     --------
     >>> from manyview.nn import per_view
     >>> per_view({"image": "cnn"}, ["image", "label"], "encoder")
     {'image': 'cnn', 'label': 'auto'}
+    >>> per_view({1: "mlp", "default": "cnn"}, ["image", "label"], "encoder")
+    {'image': 'cnn', 'label': 'mlp'}
     >>> per_view({"hidden": [64]}, ["image", "label"], "encoder")
     {'image': {'hidden': [64]}, 'label': {'hidden': [64]}}
     """
     if not isinstance(spec, Mapping):
         return dict.fromkeys(names, spec)
     keys = [*names, "default"]
-    others = [key for key in spec if key not in keys]
+    by_name = _by_name(spec, names, argument)
+    others = [key for key in by_name if key not in keys]
     if not others:
-        return {name: spec.get(name, spec.get("default", default)) for name in names}
+        return {name: by_name.get(name, by_name.get("default", default)) for name in names}
     one_spec = len(others) == len(spec) and ("name" in spec or "_target_" in spec)
     settings = {*_settings(MLP), *_settings(CNNEncoder)}
     misspelt = [key for key in others if key not in settings and get_close_matches(str(key), keys, n=1)]
@@ -154,6 +159,21 @@ def per_view(spec: object, names: Sequence[str], argument: str, *, default: obje
             "To give every view the same settings, wrap them as {'default': {...}}."
         )
     return dict.fromkeys(names, spec)
+
+
+def _by_name(spec: Mapping[object, object], names: Sequence[str], argument: str) -> dict[object, object]:
+    """Replace positions of views among the keys by their names."""
+    by_name: dict[object, object] = {}
+    for key, value in spec.items():
+        name = key
+        if isinstance(key, Integral) and not isinstance(key, bool):
+            if int(key) not in range(len(names)):
+                raise ValueError(f"{argument}: there is no view {key}; positions go from 0 to {len(names) - 1}.")
+            name = names[int(key)]
+        if name in by_name:
+            raise ValueError(f"{argument}: view {name!r} is given twice, by its name and by its position.")
+        by_name[name] = value
+    return by_name
 
 
 def _make(

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from manyview.names import closest
+from manyview.messages import closest
 
 Key = TypeVar("Key", bound="str | None")
 Value = TypeVar("Value")

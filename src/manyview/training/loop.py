@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -16,9 +18,10 @@ import torch
 from torch import Tensor
 
 from manyview.data.batch import Batch, BatchLoader
-from manyview.names import closest
+from manyview.messages import closest
 from manyview.network import Network
 from manyview.objectives import Terms
+from manyview.seeding import seeded
 from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
 
 __all__ = ["train"]
@@ -27,6 +30,9 @@ logger = logging.getLogger("manyview")
 
 # Mini-batches in one call of Lightning's training_step: its bookkeeping costs as much as a small step.
 _STEPS_PER_CALL = 8
+
+# What the model's own parameters say to optimisers, schedulers and Lightning's Trainer.
+_OURS = ("params", "lr", "optimizer", "max_epochs")
 
 Objective = Callable[[Network, Batch, float], Terms]
 
@@ -39,27 +45,28 @@ class Totals:
         self.n = 0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, terms: Terms) -> None:
-        """Count one mini-batch."""
+    def add(self, terms: Terms) -> dict[str, Tensor]:
+        """Count one mini-batch, and return its sums."""
         self.n += len(terms.value)
-        for name, part in {"loss": -terms.value, **terms.parts}.items():
-            total = part.detach().sum(-1)
+        sums = {name: part.detach().sum(-1) for name, part in {"loss": -terms.value, **terms.parts}.items()}
+        for name, total in sums.items():
             self.sums[name] = self.sums[name] + total if name in self.sums else total
+        return sums
 
     def means(self) -> dict[str, float]:
         """Each part per sample, one entry a view where it has views."""
-        means: dict[str, float] = {}
-        for name, total in self.sums.items():
-            values = (total / self.n).tolist()
-            if isinstance(values, list):
-                means |= {f"{name}[{view}]": value for view, value in zip(self.view_names, values, strict=True)}
-            else:
-                means[name] = values
-        return means
+        return {name: total / self.n for name, total in self.by_view(self.sums).items()}
 
-    def is_finite(self) -> bool:
-        """Whether nothing so far was NaN or infinite."""
-        return bool(torch.isfinite(self.sums["loss"]))
+    def by_view(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Sums as numbers, those of views under names such as ``log_lik[image]``."""
+        numbers: dict[str, float] = {}
+        for name, total in sums.items():
+            if total.ndim:
+                names = (f"{name}[{view}]" for view in self.view_names)
+                numbers |= dict(zip(names, total.tolist(), strict=True))
+            else:
+                numbers[name] = total.item()
+        return numbers
 
 
 class ObjectiveModule(pl.LightningModule):
@@ -120,6 +127,7 @@ class ObjectiveModule(pl.LightningModule):
 
     def training_step(self, batches: list[Batch], _: int) -> None:
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
+        sums = []
         for batch in batches:
             terms = self.objective(self.network, batch, self.beta)
             optimizer.zero_grad()
@@ -127,27 +135,18 @@ class ObjectiveModule(pl.LightningModule):
             if self.settings.gradient_clip is not None:
                 self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
             optimizer.step()
-            self.train_totals.add(terms)
+            sums.append(self.train_totals.add(terms))
             self._steps += 1
             if self.stop_requested:
+                self.trainer.should_stop = True
                 break
-        self._check_finite(self.train_totals, "training")
-        if self.stop_requested:
-            self.trainer.should_stop = True
+        self._check_finite(self.train_totals, sums, "training")
 
-    def on_validation_epoch_start(self) -> None:
+    def validation_step(self, batches: list[Batch], index: int) -> None:
         # The same draws of z in every epoch: the validation loss then changes with the weights alone.
-        self._rng = torch.random.fork_rng(devices=_devices(self.device))
-        self._rng.__enter__()
-        torch.manual_seed(self.settings.seed)
-
-    def validation_step(self, batches: list[Batch], _: int) -> None:
-        for batch in batches:
-            self.val_totals.add(self.objective(self.network, batch, self.beta))
-
-    def on_validation_epoch_end(self) -> None:
-        self._rng.__exit__(None, None, None)
-        self._check_finite(self.val_totals, "validation")
+        with seeded(self.settings.seed + index, self.device):
+            sums = [self.val_totals.add(self.objective(self.network, batch, self.beta)) for batch in batches]
+        self._check_finite(self.val_totals, sums, "validation")
 
     def on_train_epoch_end(self) -> None:
         row = self.train_totals.means()
@@ -157,7 +156,12 @@ class ObjectiveModule(pl.LightningModule):
         if self.trainer.loggers or self.settings.trainer.get("callbacks"):
             self.log_dict({name: value for name, value in row.items() if not name.startswith("epoch")})
         self._step_scheduler(row)
-        self._select(row)
+        if not all(torch.isfinite(weights).all() for weights in self.network.parameters()):
+            raise NonFiniteObjectiveError(
+                f"weights became non-finite in epoch {self.current_epoch + 1}. {self._advice}"
+            )
+        if self.validation is None or self.val_totals.n:
+            self._select(row)
 
     def _step_scheduler(self, row: dict[str, float]) -> None:
         scheduler = self.lr_schedulers()
@@ -188,52 +192,70 @@ class ObjectiveModule(pl.LightningModule):
         """Put the best weights back."""
         self.network.load_state_dict(self._best_weights)
 
-    def _check_finite(self, totals: Totals, phase: str) -> None:
-        if totals.is_finite():
+    def _check_finite(self, totals: Totals, sums: list[dict[str, Tensor]], phase: str) -> None:
+        """Stop at the first of these mini-batches that was not finite: its successors only inherited that."""
+        if torch.isfinite(totals.sums["loss"]):
             return
-        means = totals.means()
-        culprits = [name for name, value in means.items() if name != "loss" and not abs(value) < float("inf")]
+        numbers = next(totals.by_view(batch) for batch in sums if not torch.isfinite(batch["loss"]))
+        terms = [f"{name} = {x}" for name, x in numbers.items() if name != "loss" and not math.isfinite(x)]
         raise NonFiniteObjectiveError(
             f"the {phase} objective became non-finite in epoch {self.current_epoch + 1}: "
-            f"{', '.join(f'{name} = {means[name]}' for name in culprits or ['loss'])}. "
-            f"The model keeps its weights of epoch {self.best_epoch}. "
+            f"{', '.join(terms) or 'the sum of its terms overflowed'}. {self._advice}"
+        )
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"The model keeps its weights of {f'epoch {self.best_epoch}' if self.best_epoch else 'the start'}. "
             "Lower learning_rate, set gradient_clip, or standardise the data (scale='standard')"
         )
 
 
 def make_optimizer(network: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
     """The optimiser of ``torch.optim`` with that name, fused where it can be."""
-    classes = {
-        name: cls
-        for name, cls in vars(torch.optim).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
-    }
-    if settings.optimizer not in classes:
+    cls = _find(settings.optimizer, torch.optim, torch.optim.Optimizer, "optimizer")
+    if inspect.signature(cls.step).parameters["closure"].default is inspect.Parameter.empty:
         raise ValueError(
-            f"optimizer={settings.optimizer!r} is not in torch.optim{closest(settings.optimizer, classes)}"
+            f"optimizer={settings.optimizer!r} evaluates the objective several times in a step; choose Adam"
         )
-    cls = classes[settings.optimizer]
-    known = inspect.signature(cls).parameters
-    for name in settings.optimizer_args:
-        if name not in known:
-            raise ValueError(f"optimizer_args: {settings.optimizer} has no argument {name!r}{closest(name, known)}")
+    known = _check_arguments(cls, settings.optimizer_args, "optimizer_args")
     args: dict[str, Any] = {"lr": settings.learning_rate, **settings.optimizer_args}
     if "fused" in known and not {"foreach", "differentiable"} & set(args):
         args.setdefault("fused", True)
-    return cls(network.parameters(), **args)
+    return cast(torch.optim.Optimizer, cls(network.parameters(), **args))
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
     """The scheduler of ``torch.optim.lr_scheduler`` with that name; it steps once an epoch."""
+    schedulers = torch.optim.lr_scheduler
+    cls = _find(str(settings.scheduler), schedulers, schedulers.LRScheduler, "scheduler")
+    _check_arguments(cls, settings.scheduler_args, "scheduler_args")
+    return cls(optimizer, **settings.scheduler_args)
+
+
+def _find(name: str, module: ModuleType, base: type, argument: str) -> Any:
+    """The class of a module with that name."""
     classes = {
-        name: cls
-        for name, cls in vars(torch.optim.lr_scheduler).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.lr_scheduler.LRScheduler)
+        key: cls
+        for key, cls in vars(module).items()
+        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and not key.startswith("_")
     }
-    name = str(settings.scheduler)
     if name not in classes:
-        raise ValueError(f"scheduler={name!r} is not in torch.optim.lr_scheduler{closest(name, classes)}")
-    return classes[name](optimizer, **settings.scheduler_args)
+        raise ValueError(f"{argument}={name!r} is not in {module.__name__}{closest(name, classes)}")
+    return classes[name]
+
+
+def _check_arguments(function: Callable[..., Any], given: Mapping[str, Any], argument: str) -> list[str]:
+    """Refuse arguments that a function does not have, or that it lacks; some are not the user's to give here."""
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in _OURS]
+    known = [parameter.name for parameter in parameters]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{argument}: {function.__name__} has no argument {name!r}{closest(name, known)}")
+    lacking = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.name not in given]
+    if lacking:
+        raise ValueError(f"{argument}: {function.__name__} needs {', '.join(map(repr, lacking))} as well")
+    return known
 
 
 class ProgressBar(pl.Callback):
@@ -293,10 +315,6 @@ def quiet_lightning() -> Iterator[None]:
         lightning.setLevel(level)
 
 
-def _devices(device: torch.device) -> list[int]:
-    return [] if device.type == "cpu" else [device.index or 0]
-
-
 def train(
     network: Network,
     objective: Objective,
@@ -317,20 +335,11 @@ def train(
     error : Exception or None
         What stopped the run, if something did once there were weights worth keeping; the network then has them.
     """
+    if settings.scheduler_args and settings.scheduler is None:
+        raise ValueError(f"scheduler_args={dict(settings.scheduler_args)}, but there is no scheduler: name one")
+    _check_batch_norm(network, len(data), settings.batch_size)
     module = ObjectiveModule(network, objective, beta_at, data, validation, view_names, settings)
-    callbacks = [*([ProgressBar()] if settings.verbose else []), *settings.trainer.get("callbacks", [])]
-    options = {
-        "accelerator": settings.device,
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        **settings.trainer,
-        "max_epochs": settings.max_epochs,
-        "callbacks": callbacks,
-    }
+    options = _trainer_options(settings)
     error: Exception | None = None
     with quiet_lightning(), stop_on_interrupt(module):
         trainer = pl.Trainer(**options)
@@ -345,8 +354,36 @@ def train(
             if trainer.state.status != "interrupted":
                 raise
             module.stop_requested = True
-    if module.stop_requested:
-        logger.warning("training was interrupted in epoch %d", len(module.history) + 1)
     module.restore_best()
+    if module.stop_requested:
+        logger.warning("training was interrupted; the model has its weights of epoch %d", module.best_epoch)
     network.cpu()
     return module.history, module.best_epoch, error
+
+
+def _check_batch_norm(network: Network, n_rows: int, batch_size: int) -> None:
+    normalises = any(isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) for layer in network.modules())
+    if normalises and min(n_rows, batch_size) == 1:
+        raise ValueError(
+            f"batch normalisation needs two samples in a batch, but there are {n_rows} training samples in batches of "
+            f"batch_size={batch_size}; use norm='layer', a larger batch_size, or more samples"
+        )
+
+
+def _trainer_options(settings: TrainingSettings) -> dict[str, Any]:
+    """The arguments of Lightning's Trainer: ours, and the user's in ``trainer``."""
+    _check_arguments(pl.Trainer, settings.trainer, "trainer")
+    theirs = settings.trainer.get("callbacks") or []
+    callbacks = [*(theirs if isinstance(theirs, list | tuple) else [theirs])]
+    return {
+        "accelerator": settings.device,
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        **settings.trainer,
+        "max_epochs": settings.max_epochs,
+        "callbacks": [*([ProgressBar()] if settings.verbose else []), *callbacks],
+    }
