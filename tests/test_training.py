@@ -101,7 +101,7 @@ def test_the_history_of_models_without_divergences(data):
     table = new(mv.AE).fit(data).history_
     np.testing.assert_allclose(table["loss"], -(table["log_lik[view_0]"] + table["log_lik[view_1]"]), rtol=1e-5)
     table = new(mv.MMVAE, n_importance_samples=2).fit(data).history_
-    np.testing.assert_allclose(table["val_loss"], -table["val_bound"], rtol=1e-6)
+    assert {"log_lik[view_0]", "val_log_lik[view_1]"} < set(table.columns)
 
 
 @pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
