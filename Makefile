@@ -43,7 +43,7 @@ $(INSTALLED_DOCS): $(INSTALLED)
 
 demo: $(INSTALLED) ## train on handwritten digits and their labels; print a table, draw a picture in demo/
 	@echo "Training on handwritten digits (image and label); the picture goes to demo/ ..."
-	@$(BIN)/python examples/demo.py
+	@OMP_NUM_THREADS=1 $(BIN)/python examples/demo.py
 
 # One thread a process, as the processes already fill the cores; each has to import torch, hence four at most.
 test: $(INSTALLED) ## run the tests and doctests; at least 92 % of lines must be covered

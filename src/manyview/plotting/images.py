@@ -13,7 +13,7 @@ from manyview.plotting.style import bare, new_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_images"]
+__all__ = ["image_grid", "plot_images"]
 
 
 def plot_images(
@@ -63,7 +63,7 @@ def plot_images(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['image', 'negative']
     """
-    grid = _image_grid(images, shape)
+    grid = image_grid(images, shape)
     n_rows, n_columns, height, width, channels = grid.shape
     for name, labels, count in [("row_labels", row_labels, n_rows), ("column_labels", column_labels, n_columns)]:
         if labels is not None and len(labels) != count:
@@ -95,7 +95,7 @@ def plot_images(
     return ax
 
 
-def _image_grid(images: Any, shape: Sequence[int] | None) -> np.ndarray:
+def image_grid(images: Any, shape: Sequence[int] | None) -> np.ndarray:
     """The images as (rows, columns, height, width, channels)."""
     try:
         grid = np.stack([np.asarray(row, dtype=np.float64) for row in images])

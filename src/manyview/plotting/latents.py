@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manyview.plotting.images import image_grid
 from manyview.plotting.style import PALETTE, bare, new_axes
 
 if TYPE_CHECKING:
@@ -17,9 +18,15 @@ __all__ = ["plot_latents"]
 
 
 def plot_latents(
-    model: Estimator, views: Any, *, given: ViewNames = None, color: Any = None, ax: Axes | None = None
+    model: Estimator,
+    views: Any,
+    *,
+    given: ViewNames = None,
+    color: Any = None,
+    images: Any = None,
+    ax: Axes | None = None,
 ) -> Axes:
-    """Draw the latent representation of samples in two dimensions: their first two principal components.
+    r"""Draw the latent representation of samples in two dimensions: their first two principal components.
 
     Two latent dimensions are drawn as they are.
 
@@ -28,12 +35,14 @@ def plot_latents(
     model : Estimator
         A fitted model with at least two latent dimensions.
     views : views
-        The samples, in any form that the model takes as one argument.
+        The n samples, in any form that the model takes as one argument.
     given : str, int or sequence of these, optional
         The views to infer the latents from; all by default.
     color : array-like of shape (n,), optional
-        What colours the samples: numbers with a fraction get a colour bar, anything else is a category, whose name is
-        written at its middle.
+        What colours the samples: floating-point numbers get a colour bar, anything else is a category, whose name is
+        written at its middle, unless there are images.
+    images : array-like of shape (n, \*image), optional
+        Grey images to draw in place of dots, each (height, width), (1, height, width), or flat and square.
     ax : Axes, optional
         Where to draw; a new figure when not given.
 
@@ -46,7 +55,7 @@ def plot_latents(
     ImportError
         Without matplotlib.
     ValueError
-        If the model has one latent dimension, or color not one entry a sample.
+        If the model has one latent dimension, or color or images not one entry a sample.
 
     Examples
     --------
@@ -60,19 +69,21 @@ def plot_latents(
     z = np.asarray(model.transform(views, given=given))
     if z.shape[1] < 2:
         raise ValueError("the model has z_dim=1: there are no two dimensions to draw")
-    colors = None if color is None else np.asarray(color)
-    if colors is not None and colors.shape != (len(z),):
-        raise ValueError(f"color has shape {colors.shape}, but there are {len(z)} samples; give one value for each")
-    x, y, *_ = _two_dimensions(z).T
+    for argument, value in [("color", color), ("images", images)]:
+        if value is not None and len(value) != len(z):
+            raise ValueError(f"{argument} has {len(value)} entries, but there are {len(z)} samples; give one for each")
     ax = new_axes(ax, 5, 5)
-    style: dict[str, Any] = {"s": 3000 / (len(z) + 100), "linewidths": 0}
-    if colors is None:
-        ax.scatter(x, y, color=PALETTE[0], alpha=0.7, **style)
-    elif colors.dtype.kind == "f":
-        points = ax.scatter(x, y, c=colors, **style)
-        ax.figure.colorbar(points, ax=ax, shrink=0.6)
+    xy = _two_dimensions(z)
+    values = np.zeros(len(z), dtype=int) if color is None else np.asarray(color)
+    rgba = (
+        _numbers(ax, values)
+        if values.dtype.kind == "f"
+        else _categories(ax, xy, values, named=color is not None and images is None)
+    )
+    if images is None:
+        ax.scatter(xy[:, 0], xy[:, 1], s=3000 / (len(z) + 100), c=rgba, linewidths=0, alpha=0.85)
     else:
-        _scatter_categories(ax, x, y, colors, style)
+        _draw_images(ax, xy, image_grid([images], None)[0], rgba)
     names = ["z0", "z1"] if z.shape[1] == 2 else [f"{nth} principal component of z" for nth in ("first", "second")]
     bare(ax)
     ax.set(xticks=[], yticks=[], xlabel=names[0], ylabel=names[1], aspect="equal")
@@ -92,20 +103,42 @@ def _two_dimensions(z: np.ndarray) -> np.ndarray:
     return coordinates
 
 
-def _scatter_categories(ax: Axes, x: np.ndarray, y: np.ndarray, category: np.ndarray, style: dict[str, Any]) -> None:
+def _numbers(ax: Axes, values: np.ndarray) -> np.ndarray:
+    """Colours (n, 4) of numbers, with a bar that says what they mean; grey for NaN."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(np.nanmin(values), np.nanmax(values)), "viridis")
+    scale.cmap.set_bad("0.8")
+    ax.figure.colorbar(scale, ax=ax, shrink=0.6)
+    return np.asarray(scale.to_rgba(np.ma.masked_invalid(values)))
+
+
+def _categories(ax: Axes, xy: np.ndarray, values: np.ndarray, named: bool) -> np.ndarray:
+    """Colours (n, 4) of categories, whose names are written at their medians."""
     from matplotlib import colormaps
-    from matplotlib.colors import to_hex
+    from matplotlib.colors import to_rgba_array
     from matplotlib.patheffects import withStroke
 
-    names, index = np.unique(category, return_inverse=True)
-    palette = PALETTE
+    names, index = np.unique(values, return_inverse=True)
+    palette = to_rgba_array(PALETTE)
     if len(names) > len(PALETTE):
-        palette = tuple(to_hex(colour) for colour in colormaps["turbo"](np.linspace(0, 1, len(names))))
-    # In the order of the samples, so that no category covers the others.
-    ax.scatter(x, y, c=[palette[i] for i in index], alpha=0.85, **style)
-    for i, name in enumerate(names):
-        middle = np.median(x[index == i]), np.median(y[index == i])
-        halo = withStroke(linewidth=3, foreground="white")
-        ax.text(
-            *middle, str(name), color=palette[i], weight="bold", size=14, ha="center", va="center", path_effects=[halo]
-        )
+        palette = colormaps["turbo"](np.linspace(0, 1, len(names)))
+    for i, name in enumerate(names if named else []):
+        x, y = np.median(xy[index == i], axis=0)
+        halo = [withStroke(linewidth=4, foreground="white")]
+        text: dict[str, Any] = {"weight": "bold", "size": 15, "ha": "center", "va": "center", "zorder": 3}
+        ax.text(x, y, str(name), color=palette[i], path_effects=halo, **text)
+    rgba: np.ndarray = palette[index]
+    return rgba
+
+
+def _draw_images(ax: Axes, xy: np.ndarray, images: np.ndarray, rgba: np.ndarray) -> None:
+    """Draw each image in its colour at its place, from light (transparent) to dark; blank where it is NaN."""
+    ink = np.nan_to_num((images - np.nanmin(images)) / ((np.nanmax(images) - np.nanmin(images)) or 1.0))
+    half = np.ptp(xy, axis=0).max() / 56
+    for (x, y), alpha, colour in zip(xy, ink, rgba, strict=True):
+        tinted = np.concatenate([np.broadcast_to(colour[:3], (*alpha.shape[:2], 3)), alpha.mean(-1, keepdims=True)], -1)
+        ax.imshow(tinted, extent=(x - half, x + half, y - half, y + half), interpolation="none")
+    low, high = xy.min(axis=0) - 2 * half, xy.max(axis=0) + 2 * half
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["PALETTE", "bare", "new_axes", "new_figure"]
 
 PALETTE: tuple[str, ...] = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+    "#332288", "#88ccee", "#117733", "#ddcc77", "#cc6677", "#44aa99", "#882255", "#999933", "#aa4499", "#555555",
 )  # fmt: skip
-"""Ten colours that stay apart for colour-blind readers (M. A. Petroff, "Accessible color sequences for data
-visualization", 2021, https://arxiv.org/abs/2107.02270)."""
+"""Ten colours that stay apart for colour-blind readers: the "muted" scheme of P. Tol, "Colour schemes", SRON technical
+note 09-002, 2021 (https://sronpersonalpages.nl/~pault/), and a dark grey."""
 
 
 def new_figure(width: float, height: float) -> Figure:
