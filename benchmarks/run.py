@@ -40,7 +40,7 @@ class Clock(pl.Callback):
 def model_epoch(cls, data, **parameters):
     clock = Clock()
     trainer = {"callbacks": [clock]}
-    cls(**SETTINGS, **parameters, validation_fraction=0, trainer=trainer, random_state=0, verbose=False).fit(data)
+    cls(**SETTINGS, **parameters, validation_fraction=0, trainer=trainer).fit(data)
     return clock.seconds
 
 
