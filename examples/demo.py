@@ -20,23 +20,23 @@ DIGITS = np.arange(10)
 LABELS = np.eye(10)
 PICTURE = Path("demo/digits.png")
 
-# β below 1 makes the latents say more about the digit. MVAE trains its image encoder through the product with the
-# label's alone: dropout and a slow rise of β keep that encoder from leaving the digit to the label.
+# β below 1 makes the latents say more about the digit. MVAE trains its image encoder only through the product with the
+# label's: dropout and a slow rise of β keep that encoder from leaving the digit to the label.
 SETTINGS = dict(
     z_dim=16,
     likelihood={"image": "bernoulli", "label": "categorical"},
+    encoder={"dropout": 0.1},
     beta=0.5,
+    beta_warmup=100,
     learning_rate=4e-3,
     scheduler="CosineAnnealingLR",
     scheduler_args={"T_max": 150},
     max_epochs=150,
     patience=None,
+    batch_size=32,
     random_state=0,
 )
-MODELS = [
-    mv.MVAE(**SETTINGS, encoder={"dropout": 0.2}, beta_warmup=100, batch_size=32),
-    mv.MMVAE(**SETTINGS, n_importance_samples=2, batch_size=64),
-]
+MODELS = [mv.MVAE(**SETTINGS), mv.MMVAE(**SETTINGS, n_importance_samples=2)]
 
 
 def digits_of(views):

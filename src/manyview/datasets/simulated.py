@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,32 +17,6 @@ __all__ = ["LinearGaussian", "make_linear_gaussian", "make_multiview"]
 Array = np.ndarray
 
 
-@overload
-def make_multiview(
-    n_samples: int = ...,
-    n_features: Sequence[int] = ...,
-    *,
-    n_shared: int = ...,
-    n_private: int = ...,
-    noise: float = ...,
-    missing: float = ...,
-    nonlinear: bool = ...,
-    return_factors: Literal[False] = ...,
-    random_state: Any = ...,
-) -> Views: ...
-@overload
-def make_multiview(
-    n_samples: int = ...,
-    n_features: Sequence[int] = ...,
-    *,
-    n_shared: int = ...,
-    n_private: int = ...,
-    noise: float = ...,
-    missing: float = ...,
-    nonlinear: bool = ...,
-    return_factors: Literal[True],
-    random_state: Any = ...,
-) -> tuple[Views, dict[str, Array]]: ...
 def make_multiview(
     n_samples: int = 500,
     n_features: Sequence[int] = (20, 20),
@@ -54,7 +28,7 @@ def make_multiview(
     nonlinear: bool = False,
     return_factors: bool = False,
     random_state: Any = None,
-) -> Views | tuple[Views, dict[str, Array]]:
+) -> Any:
     r"""Views that share latent factors, and may have private ones.
 
     .. math:: x_m = g\big( W_m z + V_m h_m \big) + \varepsilon_m, \qquad z, h_m \sim \mathcal N(0, I), \qquad

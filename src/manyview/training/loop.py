@@ -267,8 +267,12 @@ class ProgressBar(pl.Callback):
         layout = "{desc}: epoch {n:.0f}/{total} |{bar:20}| {elapsed} < {remaining}{postfix}"
         self.bar = tqdm(total=trainer.max_epochs, desc="training", bar_format=layout, dynamic_ncols=True)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        self.bar.update(1 / max(1, int(trainer.num_training_batches)))
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Set rather than added up: a sum of fractions would overshoot the total by a rounding error.
+        self.bar.n = trainer.current_epoch + (batch_idx + 1) / int(trainer.num_training_batches)
+        self.bar.update(0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(ObjectiveModule, pl_module)
