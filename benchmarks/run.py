@@ -23,7 +23,14 @@ import manyview as mv
 WIDTHS, N, HIDDEN, Z, BATCH = (500, 2000, 300, 50), 2000, 256, 16, 64
 EPOCHS, ROUNDS = 4, 4
 SETTINGS = dict(
-    z_dim=Z, encoder={"hidden": [HIDDEN]}, decoder={"hidden": [HIDDEN]}, batch_size=BATCH, max_epochs=EPOCHS
+    z_dim=Z,
+    encoder={"hidden": [HIDDEN]},
+    decoder={"hidden": [HIDDEN]},
+    batch_size=BATCH,
+    max_epochs=EPOCHS,
+    validation_fraction=0,
+    random_state=0,
+    verbose=False,
 )
 
 
@@ -40,7 +47,7 @@ class Clock(pl.Callback):
 def model_epoch(cls, data, **parameters):
     clock = Clock()
     trainer = {"callbacks": [clock]}
-    cls(**SETTINGS, **parameters, validation_fraction=0, trainer=trainer).fit(data)
+    cls(**SETTINGS, **parameters, trainer=trainer).fit(data)
     return clock.seconds
 
 

@@ -25,18 +25,18 @@ PICTURE = Path("demo/digits.png")
 SETTINGS = dict(
     z_dim=16,
     likelihood={"image": "bernoulli", "label": "categorical"},
-    encoder={"dropout": 0.1},
     beta=0.5,
-    beta_warmup=100,
     learning_rate=4e-3,
     scheduler="CosineAnnealingLR",
     scheduler_args={"T_max": 150},
     max_epochs=150,
     patience=None,
-    batch_size=32,
     random_state=0,
 )
-MODELS = [mv.MVAE(**SETTINGS), mv.MMVAE(**SETTINGS, n_importance_samples=2)]
+MODELS = [
+    mv.MVAE(**SETTINGS, batch_size=32, beta_warmup=100, encoder={"dropout": 0.1}),
+    mv.MMVAE(**SETTINGS, batch_size=64, n_importance_samples=2),
+]
 
 
 def digits_of(views):

@@ -111,8 +111,10 @@ DATA_CASES = [
      "view 'a': is a collection of views itself (dict)..."),
     ("rows of different lengths", lambda: new().fit([[[1.0, 2.0], [3.0]]]), ValueError,
      "view 'view_0': rows differ in shape, (2,) and others; None is a missing row"),
+    ("a view that is None", lambda: new().fit([A, None]), ValueError,
+     "view 1 is None, missing for every training sample; leave it out, or give it values"),
     ("a share for validation data", lambda: new().fit(DATA, validation=0.2), ValueError,
-     "view 'view_0': needs shape (samples, features), but got shape ()..."),
+     "1 views are given by position, but the model has 2..."),
     ("validation data with other features", lambda: new().fit(DATA, validation=[A[:, :3], B]), ValueError,
      "view 'view_0' has features of shape (3,), but the model was fitted on (5,)"),
     ("another input_dim", lambda: new(input_dim=[5]).fit(DATA), ValueError,
@@ -265,10 +267,15 @@ def test_messages(name, call, error, message):
 
 
 FITTED_CASES = [
+    ("a list too short", "model", lambda m: m.transform([A]), ValueError,
+     "1 views are given by position, but the model has 2: ['view_0', 'view_1']; give None for a view that is missing, "
+     "or a dict from name to view"),
+    ("a bare view of two", "model", lambda m: m.transform(A), ValueError,
+     "1 views are given by position, but the model has 2..."),
     ("a list too long", "model", lambda m: m.transform([A, B, A]), ValueError,
-     "3 views given by position, but there are only 2: ['view_0', 'view_1']"),
+     "3 views are given by position, but the model has 2: ['view_0', 'view_1']..."),
     ("positional views too many", "model", lambda m: m.score(A, B, A), ValueError,
-     "3 views given by position, but there are only 2: ['view_0', 'view_1']"),
+     "3 views are given by position, but the model has 2: ['view_0', 'view_1']..."),
     ("other features", "model", lambda m: m.transform(A[:, :3], B), ValueError,
      "view 'view_0' has features of shape (3,), but the model was fitted on (5,)"),
     ("views swapped", "model", lambda m: m.transform([B, A]), ValueError,

@@ -246,7 +246,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         run = self._with({name: value for name, value in overrides.items() if value is not None})
         check_hyperparameters(run)
         seed = as_seed(self.random_state)
-        data = _without_empty_rows(as_views(*_drop_target(X, views)))
+        arguments = _drop_target(X, views)
+        _refuse_absent(arguments[0] if len(arguments) == 1 else arguments)
+        data = _without_empty_rows(as_views(*arguments))
         likelihoods = run._choose_likelihoods(data)
         held_out: Views | None = None
         if validation is None:
@@ -679,6 +681,20 @@ def _drop_target(X: Any, views: tuple[Any, ...]) -> tuple[Any, ...]:
     return (X,)
 
 
+def _refuse_absent(data: Any) -> None:
+    """Refuse training data in which a view is None: nothing could be learned about it."""
+    views: Mapping[Any, Any] = {}
+    if isinstance(data, list | tuple):
+        views = dict(enumerate(data))
+    elif isinstance(data, Mapping):
+        views = data
+    absent = [name for name, view in views.items() if view is None]
+    if absent:
+        raise ValueError(
+            f"view {absent[0]!r} is None, missing for every training sample; leave it out, or give it values"
+        )
+
+
 def _without_empty_rows(data: Views) -> Views:
     some = data.present.any(axis=1)
     if some.all():
@@ -701,6 +717,12 @@ def _split(data: Views, fraction: float, seed: int) -> tuple[Views, Views | None
 def _read(fitted: Sequence[FittedView], X: Any, views: tuple[Any, ...]) -> Views:
     """Samples for a fitted model: its views, in any form, by name or by position, with the features it knows."""
     known = {view.name: view for view in fitted}
+    by_position = X if isinstance(X, list | tuple) else () if holds_all_views(X) else (X, *views)
+    if by_position and len(by_position) != len(known):
+        raise ValueError(
+            f"{len(by_position)} views are given by position, but the model has {len(known)}: {list(known)}; "
+            "give None for a view that is missing, or a dict from name to view"
+        )
     data = as_views(X, *views, names=list(known))
     for name in data.names:
         if name not in known:

@@ -69,21 +69,24 @@ def plot_latents(
     z = np.asarray(model.transform(views, given=given))
     if z.shape[1] < 2:
         raise ValueError("the model has z_dim=1: there are no two dimensions to draw")
-    for argument, value in [("color", color), ("images", images)]:
-        if value is not None and len(value) != len(z):
-            raise ValueError(f"{argument} has {len(value)} entries, but there are {len(z)} samples; give one for each")
+    values = np.zeros(len(z), dtype=int) if color is None else np.asarray(color)
+    if values.shape != (len(z),):
+        raise ValueError(f"color has shape {values.shape}, but there are {len(z)} samples; give one value for each")
+    pictures = None if images is None else image_grid([images], None)[0]
+    if pictures is not None and (len(pictures), pictures.shape[-1]) != (len(z), 1):
+        raise ValueError(
+            f"images has shape {np.shape(images)}, but there are {len(z)} samples; give a grey image for each"
+        )
     ax = new_axes(ax, 5, 5)
     xy = _two_dimensions(z)
-    values = np.zeros(len(z), dtype=int) if color is None else np.asarray(color)
-    rgba = (
-        _numbers(ax, values)
-        if values.dtype.kind == "f"
-        else _categories(ax, xy, values, named=color is not None and images is None)
-    )
-    if images is None:
+    if values.dtype.kind == "f":
+        rgba = _numbers(ax, values)
+    else:
+        rgba = _categories(ax, xy, values, named=color is not None and pictures is None)
+    if pictures is None:
         ax.scatter(xy[:, 0], xy[:, 1], s=3000 / (len(z) + 100), c=rgba, linewidths=0, alpha=0.85)
     else:
-        _draw_images(ax, xy, image_grid([images], None)[0], rgba)
+        _draw_images(ax, xy, pictures, rgba)
     names = ["z0", "z1"] if z.shape[1] == 2 else [f"{nth} principal component of z" for nth in ("first", "second")]
     bare(ax)
     ax.set(xticks=[], yticks=[], xlabel=names[0], ylabel=names[1], aspect="equal")
@@ -95,21 +98,22 @@ def _two_dimensions(z: np.ndarray) -> np.ndarray:
     if z.shape[1] == 2:
         return z
     centred = z - z.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, :-3:-1]
     # An axis may point either way: take the one along which its largest entry is positive.
-    axes = axes[:2]
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    coordinates: np.ndarray = centred @ axes.T
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    coordinates: np.ndarray = centred @ axes
     return coordinates
 
 
 def _numbers(ax: Axes, values: np.ndarray) -> np.ndarray:
     """Colours (n, 4) of numbers, with a bar that says what they mean; grey for NaN."""
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    scale = ScalarMappable(Normalize(np.nanmin(values), np.nanmax(values)), "viridis")
-    scale.cmap.set_bad("0.8")
+    cmap = colormaps["viridis"].with_extremes(bad="0.8")
+    scale = ScalarMappable(Normalize(np.nanmin(values), np.nanmax(values)), cmap)
     ax.figure.colorbar(scale, ax=ax, shrink=0.6)
     return np.asarray(scale.to_rgba(np.ma.masked_invalid(values)))
 
@@ -136,9 +140,9 @@ def _categories(ax: Axes, xy: np.ndarray, values: np.ndarray, named: bool) -> np
 def _draw_images(ax: Axes, xy: np.ndarray, images: np.ndarray, rgba: np.ndarray) -> None:
     """Draw each image in its colour at its place, from light (transparent) to dark; blank where it is NaN."""
     ink = np.nan_to_num((images - np.nanmin(images)) / ((np.nanmax(images) - np.nanmin(images)) or 1.0))
-    half = np.ptp(xy, axis=0).max() / 56
+    half = (np.ptp(xy, axis=0).max() or 1.0) / 56
     for (x, y), alpha, colour in zip(xy, ink, rgba, strict=True):
-        tinted = np.concatenate([np.broadcast_to(colour[:3], (*alpha.shape[:2], 3)), alpha.mean(-1, keepdims=True)], -1)
+        tinted = np.concatenate([np.broadcast_to(colour[:3], (*alpha.shape[:2], 3)), alpha], axis=-1)
         ax.imshow(tinted, extent=(x - half, x + half, y - half, y + half), interpolation="none")
     low, high = xy.min(axis=0) - 2 * half, xy.max(axis=0) + 2 * half
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
