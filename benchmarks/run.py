@@ -21,7 +21,7 @@ from torch import nn
 import manyview as mv
 
 WIDTHS, N, HIDDEN, Z, BATCH = (500, 2000, 300, 50), 2000, 256, 16, 64
-EPOCHS, ROUNDS = 4, 4
+EPOCHS, ROUNDS = 3, 3
 SETTINGS = dict(
     z_dim=Z,
     encoder={"hidden": [HIDDEN]},
@@ -78,10 +78,14 @@ def bare_epoch(data):
     return (time.process_time() - start) / EPOCHS
 
 
-def import_seconds(statement):
-    code = f"{statement}\nimport time; print(time.process_time())"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    return statistics.median(float(run.stdout) for run in runs)
+def import_seconds(*statements):
+    """Median CPU time of a fresh Python with each of the statements, which take turns."""
+    runs = {statement: [] for statement in statements}
+    for statement in statements * 5:
+        code = f"{statement}\nimport time; print(time.process_time())"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        runs[statement].append(float(run.stdout))
+    return [statistics.median(seconds) for seconds in runs.values()]
 
 
 def main():
@@ -107,7 +111,7 @@ def main():
         middle = statistics.median(seconds)
         print(f"{name:24}{middle:9.3f}{f'{min(seconds):.3f} - {max(seconds):.3f}':>16}{middle / bare:18.2f}")
         results.append({"what": name, "seconds": seconds, "ratio": middle / bare})
-    base, ours = import_seconds("import torch, sklearn.base"), import_seconds("import manyview")
+    base, ours = import_seconds("import torch, sklearn.base", "import manyview")
     print(f"\nimport manyview: {ours:.2f} s of CPU time, {ours / base:.2f} times that of torch and sklearn.base")
     results.append({"what": "import", "seconds": [ours], "ratio": ours / base})
     machine = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}
