@@ -4,6 +4,8 @@ import inspect
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -623,3 +625,17 @@ def test_batch_norm_never_meets_a_single_row(n, data):
     net = {"hidden": [8], "norm": "batch"}
     model = new(encoder=net, decoder=net, validation_fraction=0).fit(data[:n])
     assert np.isfinite(model.score(data))
+
+
+def test_a_termination_ends_the_process():
+    code = (
+        "import os, signal, manyview as mv, pytorch_lightning as pl\n"
+        "class Kill(pl.Callback):\n"
+        "    def on_train_epoch_end(self, *_): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "views = mv.datasets.make_multiview(40, (4, 3), random_state=0)\n"
+        "mv.MVAE(z_dim=2, max_epochs=50, verbose=False, trainer={'callbacks': [Kill()]}).fit(views)\n"
+        "print('still alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "still alive" not in done.stdout

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from manyview.data.batch import Batch, BatchLoader
@@ -353,8 +354,10 @@ def train(
             if not (module.history or isinstance(caught, NonFiniteObjectiveError)):
                 raise
             error = caught
-        except SystemExit:
-            # What Lightning makes of a KeyboardInterrupt that some callback or user code raised.
+        except SystemExit as caught:
+            # What Lightning makes of a KeyboardInterrupt; it makes one of SIGTERM too, which is to end the process.
+            if isinstance(caught, SIGTERMException):
+                raise SystemExit(128 + signal.SIGTERM) from None
             if trainer.state.status != "interrupted":
                 raise
             module.stop_requested = True
