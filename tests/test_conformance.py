@@ -80,7 +80,7 @@ class Sound(Variational):
     def latent(self) -> Latent:
         return Gaussian(self.z_dim)
 
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return Mean()
 
     def objective(self, network, batch, beta):
@@ -101,7 +101,7 @@ class BlindMean(Fusion):
 
 
 class PosteriorSeesTheFiller(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return BlindMean()
 
 
@@ -131,7 +131,7 @@ class SpareMean(Fusion):
 
 
 class SpareParameter(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return SpareMean()
 
 
@@ -141,7 +141,7 @@ class ZeroTimesMean(SpareMean):
 
 
 class IdleParameter(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return ZeroTimesMean()
 
 
@@ -151,7 +151,7 @@ class CentredMean(Fusion):
 
 
 class DependsOnTheBatch(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return CentredMean()
 
 
@@ -163,7 +163,7 @@ class CountingMean(Fusion):
 
 
 class DependsOnThePlace(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return CountingMean()
 
 
@@ -181,7 +181,7 @@ class FirstExpert(Fusion):
 
 
 class PrefersTheFirstPosterior(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return FirstExpert()
 
 
@@ -199,7 +199,7 @@ class NoisyMean(Fusion):
 class DrawsItsMeans(Sound):
     """Two calls agree, being seeded, but a sample's answer depends on where it stands."""
 
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return NoisyMean()
 
 
@@ -216,7 +216,7 @@ class RunningMean(Fusion):
 
 
 class LearnsFromQuestions(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return RunningMean()
 
 
@@ -233,7 +233,7 @@ class HiddenState(RunningMean):
 
 
 class LosesWhatItLearned(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return HiddenState()
 
 
@@ -273,7 +273,7 @@ class ProductOfNothing(Fusion):
 
 
 class NoAnswerWithoutViews(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return ProductOfNothing()
 
 
@@ -283,7 +283,7 @@ class OffCentre(Fusion):
 
 
 class AnotherPrior(Sound):
-    def fusion(self, n_views):
+    def fusion(self, view_names):
         return OffCentre()
 
 
@@ -568,7 +568,7 @@ def test_one_view_gives_the_plain_importance_weighted_autoencoder(family, gradie
 def test_one_view_gives_the_plain_vae_with_variational_dropout():
     one = OneView(mv.MCVAE, sparse=True, **NORMAL)
     log_alpha = one.model.network_.latent.log_alpha.detach().double().numpy()
-    scale = np.exp(0.5 * log_alpha) * np.abs(one.h) + 1e-6
+    scale = np.exp(0.5 * log_alpha) * (np.abs(one.h) + 1e-6)
     # Molchanov et al. 2017, eq. 14, with the constant that makes it 0 for α → ∞
     k1, k2, k3 = 0.63576, 1.87320, 1.48695
     minus_kl = k1 / (1 + np.exp(-(k2 + k3 * log_alpha))) - 0.5 * np.log1p(np.exp(-log_alpha)) - k1

@@ -23,6 +23,7 @@ from torch import nn
 
 import manyview as mv
 from manyview.data import Views, as_views
+from manyview.data.preprocessing import make_batch
 from manyview.datasets import make_multiview
 from manyview.likelihoods import Bernoulli, Categorical, Laplace, Likelihood, MultivariateNormal, Normal
 from manyview.models import MODELS
@@ -358,7 +359,7 @@ def test_draws_have_the_posterior_as_their_distribution(any_model, data):
 
 def test_posterior_of_mvae_draws_are_normal_with_the_products_scale(model, data):
     z = model.transform(data[:1], n_samples=3000, random_state=0)[:, 0]
-    batch_q = next(model._posteriors(data[:1], None))[1]
+    batch_q = model.network_.posterior(make_batch(data[:1], model.views_))
     for i in range(2):
         p = stats.kstest(z[:, i], "norm", args=(batch_q.mean[0, i].item(), batch_q.stddev[0, i].item())).pvalue
         assert p > 1e-3
@@ -550,8 +551,8 @@ def _training_rows(x):
     from manyview.estimator import _split
     from manyview.seeding import as_seed
 
-    training, _ = _split(Views(i=np.arange(float(len(x))).reshape(-1, 1)), 0.1, as_seed(0))
-    return training.array("i")[:, 0].astype(int)
+    training, _ = _split(len(x), 0.1, as_seed(0))
+    return training
 
 
 # ---- likelihoods ----------------------------------------------------------------------------------------------------

@@ -271,9 +271,9 @@ def settings(**changes):
 
 def test_adam_is_fused_unless_asked_otherwise(data):
     net = nn.Linear(2, 1)
-    assert make_optimizer(net, settings()).defaults["fused"] is True
-    assert make_optimizer(net, settings(optimizer_args={"fused": False})).defaults["fused"] is False
-    assert not make_optimizer(net, settings(optimizer_args={"foreach": True})).defaults["fused"]
+    assert make_optimizer(list(net.parameters()), settings()).defaults["fused"] is True
+    assert make_optimizer(list(net.parameters()), settings(optimizer_args={"fused": False})).defaults["fused"] is False
+    assert not make_optimizer(list(net.parameters()), settings(optimizer_args={"foreach": True})).defaults["fused"]
     seen = Snapshots()
     new(trainer={"callbacks": [seen]}).fit(data)
     assert type(seen.optimizer) is torch.optim.Adam
@@ -343,7 +343,7 @@ def test_reduce_on_plateau_watches_the_validation_loss(data):
 
 
 def test_a_scheduler_is_made_for_the_optimiser():
-    optimizer = make_optimizer(nn.Linear(2, 1), settings())
+    optimizer = make_optimizer(list(nn.Linear(2, 1).parameters()), settings())
     made = make_scheduler(optimizer, settings(scheduler="CosineAnnealingLR", scheduler_args={"T_max": 5}))
     assert type(made) is torch.optim.lr_scheduler.CosineAnnealingLR
     assert made.optimizer is optimizer

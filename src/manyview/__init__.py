@@ -7,20 +7,51 @@ from manyview import datasets, likelihoods, models, nn
 from manyview.data.views import Views
 from manyview.estimator import Estimator
 from manyview.io import load
-from manyview.models import AE, MCVAE, MEMVAE, MMVAE, MVAE, WeightedMVAE
+from manyview.models import (
+    AE,
+    DCCA,
+    DCCAE,
+    DMVAE,
+    DVCCA,
+    JMVAE,
+    MAAE,
+    MCVAE,
+    MEMVAE,
+    MMJSD,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    MWAE,
+    MMVAEPlus,
+    MoPoEVAE,
+    WeightedDMVAE,
+    WeightedMVAE,
+)  # fmt: skip
 from manyview.training import NonFiniteObjectiveError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AE",
+    "DCCA",
+    "DCCAE",
+    "DMVAE",
+    "DVCCA",
+    "JMVAE",
+    "MAAE",
     "MCVAE",
     "MEMVAE",
+    "MMJSD",
     "MMVAE",
     "MVAE",
+    "MVTCAE",
+    "MWAE",
     "Estimator",
+    "MMVAEPlus",
+    "MoPoEVAE",
     "NonFiniteObjectiveError",
     "Views",
+    "WeightedDMVAE",
     "WeightedMVAE",
     "datasets",
     "likelihoods",

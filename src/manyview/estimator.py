@@ -6,32 +6,34 @@ import functools
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast, dataclass_transform
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
+from manyview.adversary import Adversary
 from manyview.data.batch import Batch
+from manyview.data.covariates import FittedCovariates, as_labels
 from manyview.data.preprocessing import FittedView, make_batch
 from manyview.data.views import Views, as_views, contain, holds_all_views
-from manyview.fusion import Fusion
+from manyview.fusion import AlignedFusion, Fusion
 from manyview.inference import components, draw
-from manyview.latent import Latent
+from manyview.latent import Latent, map_parameters
 from manyview.likelihoods import Likelihood, as_likelihood, detect_likelihood
 from manyview.messages import closest, warn
 from manyview.network import Network
-from manyview.nn import build_decoder, build_encoder, per_view
+from manyview.nn import JointEncoder, NetworkSpec, build_decoder, build_encoder, conditional_shape, per_view
 from manyview.objectives import Terms
 from manyview.seeding import as_seed, seeded
 from manyview.training import TrainingSettings
@@ -44,10 +46,13 @@ __all__ = ["Estimator", "LikelihoodSpec", "NetworkSpec"]
 
 logger = logging.getLogger("manyview")
 
-NetworkSpec = str | Mapping[str | int, Any] | nn.Module | Callable[..., nn.Module]
+LikelihoodWeight = Annotated[float, Ge(0)] | Literal["dimension"]
 LikelihoodSpec = str | Likelihood | Mapping[str | int, Any]
 Array = np.ndarray
 ViewNames = str | int | Sequence[str | int] | None
+
+# Least number of features that a joint encoder takes from each view.
+_FEATURES = 64
 
 # Rows that go through the networks at once after training.
 _ROWS = 1024
@@ -56,10 +61,37 @@ _ROWS = 1024
 _DRAWS = 2**18
 
 
+@dataclass(frozen=True)
+class Samples:
+    """Views, and the encoded covariates of the same rows."""
+
+    views: Views
+    covariates: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, rows: slice | Array) -> Samples:
+        return Samples(self.views[rows], None if self.covariates is None else self.covariates[rows])
+
+    def batch(self, fitted: tuple[FittedView, ...]) -> Batch:
+        """The samples as the networks see them."""
+        return replace(make_batch(self.views, fitted), covariates=self.covariates)
+
+
+class Inferred(NamedTuple):
+    """The posteriors of a stretch of rows: of z, and of the private latents where there are such."""
+
+    rows: slice
+    q: Distribution
+    q_h: Independent[Any] | None
+
+
 class _Learned:
     """What ``fit`` sets. No dataclass, so that these are not taken for hyperparameters."""
 
     views_: tuple[FittedView, ...]
+    covariates_: FittedCovariates | None = None
     network_: Network
     best_epoch_: int
     _history: list[dict[str, float]]
@@ -80,6 +112,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     (n, \*features). DataFrames are joined on their index. A row of NaN, or a view that is None or left out, is a
     missing view; a single NaN is a missing feature. Neither enters the likelihood.
 
+    **Covariates.** What the views are to be explained beside, such as age, sex or site, goes to ``covariates=``, in
+    ``fit`` and then in every method: a DataFrame, a dict or an array with a row for each sample. Numbers are
+    standardised, categories become one column each; the networks get them beside their input (see ``condition``).
+
     **Choosing views.** ``given=`` names the views that a method may look at, ``target=`` those that it answers for,
     by name or by position. Samples with none of the given views get the prior's answer, and a warning counts them.
 
@@ -99,6 +135,13 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     scale : {"standard", None} or dict of these by view, default "standard"
         Whether features with a continuous likelihood are standardised: by mean and standard deviation of the observed
         training entries. Outputs are in the units of the data, log-likelihoods are densities of the data as given.
+    likelihood_weight : float, "dimension", or dict of these by view, default 1.0
+        What each view's log-likelihood is multiplied by in the objective (λ_m); log-likelihoods that methods return are
+        never weighted. "dimension" gives a view with D features the weight max(D) / D, so that wide views do not
+        drown narrow ones.
+    condition : {"both", "encoder", "decoder"}, default "both"
+        Which networks get the covariates, in models that are fitted with covariates. With "decoder", z is to hold what
+        covariates do not explain.
     learning_rate : float, default 1e-3
         Step size of the optimiser.
     optimizer : str, default "Adam"
@@ -114,10 +157,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     max_epochs : int or "auto", default "auto"
         Passes through the training data. "auto" makes some 10,000 optimiser steps of them, at least 50 and at most
         1,000 passes.
-    batch_size : int, default 128
-        Samples in an optimiser step.
+    batch_size : int, "auto" or "full", default "auto"
+        Samples in an optimiser step. "full" takes all; "auto" takes 128, but for models whose objective is one of a
+        whole batch, which say so.
     validation_fraction : float, default 0.1
-        Share of the samples held out to watch the objective; 0 for none. Fewer than two samples are never held out.
+        Share of the samples held out to watch the objective; 0 for none. Fewer than two samples, or than the objective
+        needs, are never held out.
     patience : int, optional, default 50
         Epochs without improvement of the held-out objective after which training stops; None never stops early. The
         weights of the best epoch are kept in any case.
@@ -137,6 +182,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     ----------
     views_ : tuple of FittedView
         What was learned about the data of each view.
+    covariates_ : FittedCovariates or None
+        What was learned about the covariates.
     view_names_ : list of str
         The views.
     network_ : Network
@@ -153,6 +200,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     decoder: NetworkSpec = "auto"
     likelihood: LikelihoodSpec = "auto"
     scale: Literal["standard"] | Mapping[str | int, Literal["standard"] | None] | None = "standard"
+    likelihood_weight: LikelihoodWeight | Mapping[str | int, LikelihoodWeight] = 1.0
+    condition: Literal["both", "encoder", "decoder"] = "both"
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     optimizer: str = "Adam"
     optimizer_args: Mapping[str, Any] | None = None
@@ -160,7 +209,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     scheduler_args: Mapping[str, Any] | None = None
     gradient_clip: Annotated[float, Gt(0)] | None = None
     max_epochs: Annotated[int, Gt(0)] | Literal["auto"] = "auto"
-    batch_size: Annotated[int, Gt(0)] = 128
+    batch_size: Annotated[int, Gt(0)] | Literal["auto", "full"] = "auto"
     validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     patience: Annotated[int, Gt(0)] | None = 50
     input_dim: Sequence[int] | None = None
@@ -187,6 +236,21 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
         setattr(cls, "__init__", init)  # noqa: B010 (mypy)
 
+    has_likelihood: ClassVar[bool]
+    """Whether :meth:`score_samples` is a log-likelihood."""
+
+    full_batch_below: ClassVar[int] = 0
+    """Number of samples below which ``batch_size="auto"`` takes all of them."""
+
+    samples_per_dimension: ClassVar[int] = 0
+    """Fewest samples in a batch for each latent dimension, where the objective is one of a whole batch."""
+
+    fewest_views: ClassVar[int] = 1
+    """Number of views that the objective needs."""
+
+    view_parameters: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that name a view, by its name or position."""
+
     # ---- what a model states ------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -194,8 +258,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """Which latents are there: the prior, and the family of the posteriors."""
 
     @abstractmethod
-    def fusion(self, n_views: int) -> Fusion:
-        """How the views' posteriors become one."""
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
+        """How the posteriors of the views with these names become one."""
 
     @abstractmethod
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
@@ -204,6 +268,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     @abstractmethod
     def beta_at(self, epoch: float) -> float:
         """The weight of the divergences after so many epochs of training."""
+
+    @abstractmethod
+    def adversary(self) -> Adversary | None:
+        """What tells codes from draws of the prior, trained in alternation; None in models without."""
 
     @abstractmethod
     def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
@@ -215,7 +283,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         self,
         X: Any,
         *views: Any,
+        covariates: Any = None,
         validation: Any = None,
+        validation_covariates: Any = None,
+        labels: Any = None,
         max_epochs: int | None = None,
         batch_size: int | None = None,
     ) -> Self:
@@ -226,8 +297,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         X, *views : views
             The training data. After a dict, list or Views, a further argument is taken for scikit-learn's ``y``, and
             not used.
+        covariates : DataFrame, dict or array, optional
+            What the model is to be conditioned on, one row a sample.
         validation : views, optional
             Samples to watch the objective on, in place of a held-out share of the training data.
+        validation_covariates : DataFrame, dict or array, optional
+            Their covariates.
+        labels : array, optional
+            One categorical covariate, (n,): as the multi-view-AE library calls it.
         max_epochs, batch_size : int, optional
             In place of the model's parameters of these names, for this call.
 
@@ -248,25 +325,38 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         seed = as_seed(self.random_state)
         arguments = _drop_target(X, views)
         _refuse_absent(arguments[0] if len(arguments) == 1 else arguments)
-        data = _without_empty_rows(as_views(*arguments))
-        likelihoods = run._choose_likelihoods(data)
-        held_out: Views | None = None
+        data = as_views(*arguments)
+        given_covariates = _covariates_or_labels(covariates, labels)
+        known = None if given_covariates is None else FittedCovariates.fit(given_covariates, len(data), data.index)
+        samples = _samples(data, given_covariates, known)
+        samples = samples[_rows_with_views(data)]
+        likelihoods = run._choose_likelihoods(samples.views)
+        held_out: Samples | None = None
         if validation is None:
-            data, held_out = _split(data, self.validation_fraction, seed)
-        fitted = run._fit_views(data, likelihoods)
+            if validation_covariates is not None:
+                raise ValueError("validation_covariates are given, but no validation samples: give validation as well")
+            n_fewest = max(2, self.samples_per_dimension * self.z_dim)
+            training_rows, held_out_rows = _split(len(samples), self.validation_fraction, seed, n_fewest)
+            samples, held_out = samples[training_rows], samples[held_out_rows] if len(held_out_rows) else None
+        fitted = run._fit_views(samples.views, likelihoods)
         if validation is not None:
-            held_out = _without_empty_rows(_read(fitted, validation, ()))
+            held_out = _samples(_read(fitted, validation, ()), validation_covariates, known)
+            held_out = held_out[_rows_with_views(held_out.views)]
         with seeded(seed):
-            network = run.build(fitted)
+            network = run.build(fitted, known)
+            training = samples.batch(fitted)
             history, best_epoch, error = run._train(
                 network,
-                make_batch(data, fitted),
-                None if held_out is None else make_batch(held_out, fitted),
+                training,
+                None if held_out is None else held_out.batch(fitted),
                 tuple(view.name for view in fitted),
                 seed,
             )
-        self.views_, self.network_, self.best_epoch_, self._history = (
+        if isinstance(network.fusion, AlignedFusion):
+            _align(network.eval(), training)
+        self.views_, self.covariates_, self.network_, self.best_epoch_, self._history = (
             fitted,
+            known,
             network.eval(),
             best_epoch,
             history,
@@ -310,30 +400,66 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             fitted.append(FittedView.fit(data, name, likelihood, standardise))
         return tuple(fitted)
 
-    def build(self, views: Sequence[FittedView]) -> Network:
-        """A new network for views like these, its weights drawn from torch's random numbers."""
+    def build(self, views: Sequence[FittedView], covariates: FittedCovariates | None = None) -> Network:
+        """A new network for views, and covariates, like these, its weights drawn from torch's random numbers."""
         names = [view.name for view in views]
+        if len(names) < self.fewest_views:
+            raise ValueError(
+                f"{type(self).__name__} relates views to each other and needs {self.fewest_views}, but there is only "
+                f"{names[0]!r}; give more views, or choose AE or MVAE"
+            )
         encoders = per_view(self.encoder, names, "encoder")
         decoders = per_view(self.decoder, names, "decoder")
-        latent = self.latent()
+        latent, fusion, adversary = self.latent(), self.fusion(names), self.adversary()
+        n_private = 0 if latent.private is None else latent.private.width
+        h_dim = 0 if latent.private is None else latent.private.z_dim
+        c_dim = 0 if covariates is None else covariates.width
+        conditional = (self.condition != "decoder", self.condition != "encoder")
+        seen = [conditional_shape(view.shape, c_dim) if conditional[0] and c_dim else view.shape for view in views]
+
+        def encode_all(width: int) -> list[nn.Module]:
+            pairs = zip(views, seen, strict=True)
+            return [build_encoder(encoders[view.name], shape, width, view.name) for view, shape in pairs]
+
+        joint_encoder = None
+        if fusion.joint_encoder is not None:
+            width = max(_FEATURES, latent.width)
+            head = build_encoder(fusion.joint_encoder, (len(views) * (width + 1),), latent.width, "all views")
+            joint_encoder = JointEncoder(encode_all(width), head)
+        n_code = latent.z_dim + h_dim + (c_dim if conditional[1] else 0)
         return Network(
             latent,
-            self.fusion(len(views)),
-            [build_encoder(encoders[view.name], view.shape, latent.width, view.name) for view in views],
-            [build_decoder(decoders[view.name], latent.z_dim, view.shape, view.name) for view in views],
+            fusion,
+            encode_all(latent.width + n_private) if fusion.unimodal else [],
+            [build_decoder(decoders[view.name], n_code, view.shape, view.name) for view in views],
             [view.likelihood.build(view.shape) for view in views],
             [view.log_scale for view in views],
+            weights=self._likelihood_weights(views),
+            joint_encoder=joint_encoder,
+            adversary=adversary,
+            conditional=conditional,
         ).float()
+
+    def _likelihood_weights(self, views: Sequence[FittedView]) -> list[float]:
+        """The factor of each view's log-likelihood in the objective."""
+        given = per_view(self.likelihood_weight, [view.name for view in views], "likelihood_weight", default=1.0)
+        n_features = {view.name: math.prod(view.shape) for view in views}
+        widest = max(n_features.values())
+        return [
+            widest / n_features[name] if weight == "dimension" else float(cast(float, weight))
+            for name, weight in given.items()
+        ]
 
     def _train(
         self, network: Network, data: Batch, validation: Batch | None, view_names: tuple[str, ...], seed: int
     ) -> tuple[list[dict[str, float]], int, Exception | None]:
         from manyview.training.loop import train
 
-        steps = -(-len(data) // self.batch_size)
+        batch_size = self._batch_size(len(data))
+        steps = -(-len(data) // batch_size)
         settings = TrainingSettings(
             max_epochs=min(max(-(-10_000 // steps), 50), 1000) if self.max_epochs == "auto" else self.max_epochs,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             optimizer_args=self.optimizer_args or {},
@@ -347,6 +473,23 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             verbose=bool(self.verbose),
         )
         return train(network, self.objective, self.beta_at, data, validation, view_names, settings)
+
+    def _batch_size(self, n_samples: int) -> int:
+        """Samples in an optimiser step, of so many training samples."""
+        if self.batch_size == "full":
+            size = n_samples
+        elif self.batch_size == "auto":
+            size = n_samples if n_samples < self.full_batch_below else max(128, self.full_batch_below)
+        else:
+            size = self.batch_size
+        fewest = self.samples_per_dimension * self.z_dim
+        if min(size, n_samples) < fewest:
+            raise ValueError(
+                f"{type(self).__name__} needs batches of at least {fewest} samples, but there are "
+                f"{n_samples} training samples in batches of batch_size={self.batch_size!r}; take larger batches, more "
+                "samples, or fewer latent dimensions (z_dim)"
+            )
+        return size
 
     # ---- what was learned ---------------------------------------------------------------------------------------
 
@@ -385,9 +528,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     # ---- using the model ----------------------------------------------------------------------------------------
 
-    def fit_transform(self, X: Any, *views: Any, **fit_params: Any) -> Any:
+    def fit_transform(self, X: Any, *views: Any, covariates: Any = None, **fit_params: Any) -> Any:
         """Train the model, and return the latent representation of its training data."""
-        return self.fit(X, *views, **fit_params).transform(*_drop_target(X, views))
+        self.fit(X, *views, covariates=covariates, **fit_params)
+        return self.transform(*_drop_target(X, views), covariates=covariates)
 
     @torch.no_grad()
     def transform(
@@ -395,6 +539,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         X: Any,
         *views: Any,
         given: ViewNames = None,
+        covariates: Any = None,
         n_samples: int | None = None,
         random_state: Any = None,
     ) -> Any:
@@ -406,6 +551,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             The samples.
         given : str, int or sequence of these, optional
             The views to infer from; all by default.
+        covariates : DataFrame, dict or array, optional
+            Their covariates, if the model was fitted with such.
         n_samples : int, optional
             Return this many draws from the posterior instead of its mean.
         random_state : int, RandomState or None
@@ -416,10 +563,11 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         z : array of shape (n, Z), or (n_samples, n, Z)
             Posterior means, or draws; a DataFrame or tensor where the views are such.
         """
-        data = self._read(X, views)
+        samples = self._read(X, views, covariates)
+        data = samples.views
         asked = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
         if n_samples is None:
-            z = np.concatenate([q.mean.numpy() for _, q in self._posteriors(data, given)])
+            z = np.concatenate([found.q.mean.numpy() for found in self._infer(samples, given)])
             kind = "pandas" if asked == "pandas" else data.container
             return contain(z, kind, data.index, self.get_feature_names_out())
         if asked != "default":
@@ -429,8 +577,41 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             )
         n_draws = check_count("n_samples", n_samples)
         with self._seeded(random_state):
-            draws = np.concatenate([draw(q, n_draws).numpy() for _, q in self._posteriors(data, given)], axis=1)
-        return contain(draws, "torch" if data.container == "torch" else "numpy")
+            draws = [draw(found.q, n_draws).numpy() for found in self._infer(samples, given)]
+        return contain(np.concatenate(draws, axis=1), "torch" if data.container == "torch" else "numpy")
+
+    @torch.no_grad()
+    def transform_private(self, X: Any, *views: Any, covariates: Any = None) -> Any:
+        """The private latents h_m of samples: what each view knows that it does not share.
+
+        Parameters
+        ----------
+        X, *views : views
+            The samples.
+        covariates : DataFrame, dict or array, optional
+            Their covariates, if the model was fitted with such.
+
+        Returns
+        -------
+        dict, list or array, as the input
+            For each view the posterior means, (n, H); the prior's mean where a view is missing.
+
+        Raises
+        ------
+        ValueError
+            If the model has no private latents.
+        """
+        samples = self._read(X, views, covariates)
+        self.network_.private_latent  # noqa: B018 (raises if there is none)
+        means = torch.cat([cast("Independent[Any]", found.q_h).mean for found in self._infer(samples)], dim=1)
+        data = samples.views
+        names = [f"h{i}" for i in range(means.shape[-1])]
+        return data.pack(
+            {
+                view.name: contain(h, data.container, data.index, names)
+                for view, h in zip(self.views_, means.numpy(), strict=True)
+            }
+        )
 
     @torch.no_grad()
     def predict(
@@ -439,12 +620,15 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         *views: Any,
         given: ViewNames = None,
         target: ViewNames = None,
+        covariates: Any = None,
+        target_covariates: Any = None,
         n_samples: int | None = None,
         random_state: Any = None,
     ) -> Any:
         r"""Views predicted from views: :math:`\mathbb E[x_m \mid z]` at the posterior mean of z.
 
-        Of a mixture posterior, the mean over its components of what each component's mean predicts.
+        Of a mixture posterior, the mean over its components of what each component's mean predicts. Private latents are
+        at their posterior mean for views that are given, and at the prior's for others.
 
         Parameters
         ----------
@@ -454,6 +638,11 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             The views to predict from; all by default.
         target : str, int or sequence of these, optional
             The views to predict; all by default.
+        covariates : DataFrame, dict or array, optional
+            The covariates of the samples, if the model was fitted with such.
+        target_covariates : DataFrame, dict or array, optional
+            Covariates to predict for, in place of the samples' own: what would the views be, if the covariates were
+            these? The latents are inferred with ``covariates``, the views predicted with these.
         n_samples : int, optional
             Return this many draws from p(x | given) instead of the expected value.
         random_state : int, RandomState or None
@@ -465,41 +654,59 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             For each target view, an array of its shape, or (n_samples, n, \*shape) of draws, in the units of the data
             (probabilities for Bernoulli and categorical views).
         """
-        data = self._read(X, views)
+        samples = self._read(X, views, covariates)
+        data = samples.views
         targets = self._view_indices(target, "target")
+        c = samples.covariates
+        if target_covariates is not None:
+            c = _encode_covariates(target_covariates, self.covariates_, data, "target_covariates")
         if n_samples is None:
-            return self._pack(data, self._expected(data, given, targets))
+            return self._pack(data, self._expected(samples, given, targets, c))
         n_draws = check_count("n_samples", n_samples)
         draws: dict[str, list[Array]] = {self.views_[m].name: [] for m in targets}
         with self._seeded(random_state):
-            for _, q in self._posteriors(data, given):
-                z = draw(q, n_draws)
+            for found in self._infer(samples, given):
+                z = draw(found.q, n_draws)
+                h = None if found.q_h is None else found.q_h.sample(torch.Size((n_draws,)))
                 for m in targets:
-                    draws[self.views_[m].name].append(self._sample_view(z, m))
+                    draws[self.views_[m].name].append(self._sample_view(m, z, h, _rows(c, found.rows)))
         kind = "torch" if data.container == "torch" else "numpy"  # DataFrames have no third dimension
         return data.pack({name: contain(np.concatenate(x, axis=1), kind) for name, x in draws.items()})
 
-    def _expected(self, data: Views, given: ViewNames, targets: list[int]) -> dict[str, Array]:
+    def _expected(
+        self, samples: Samples, given: ViewNames, targets: list[int], covariates: Tensor | None
+    ) -> dict[str, Array]:
         """The expected value of each target view, averaged over the components of the posterior."""
         views = self.views_
-        out = {m: np.empty((len(data), *views[m].shape), dtype=views[m].dtype) for m in targets}
-        for rows, q in self._posteriors(data, given):
-            z, weights = components(q)
+        out = {m: np.empty((len(samples), *views[m].shape), dtype=views[m].dtype) for m in targets}
+        for found in self._infer(samples, given):
+            z, weights = components(found.q)
+            h = None if found.q_h is None else found.q_h.mean.expand(len(z), *found.q_h.mean.shape)
             for m in targets:
-                out[m][rows] = self._expected_view(z, m, weights)
+                out[m][found.rows] = self._expected_view(m, z, h, _rows(covariates, found.rows), weights)
         return {self.views_[m].name: x for m, x in out.items()}
 
-    def _expected_view(self, z: Tensor, m: int, weights: Tensor | None = None) -> Array:
-        """E[x_m | z], in the units of the data; weights average it over the first dimension of z."""
-        mean = self.network_.likelihood(m).mean(self.network_.decode(z, m))
+    def _expected_view(
+        self,
+        m: int,
+        z: Tensor,
+        h: Tensor | None = None,
+        covariates: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Array:
+        """E[x_m | z, h_m], in the units of the data; weights average it over the first dimension of z."""
+        network = self.network_
+        mean = network.likelihood(m).mean(network.decode(z, m, None if h is None else h[..., m, :, :], covariates))
         return self.views_[m].decode(mean if weights is None else torch.einsum("sb,sb...->b...", weights, mean))
 
-    def _sample_view(self, z: Tensor, m: int) -> Array:
-        """A draw from p(x_m | z), in the units of the data."""
-        return self.views_[m].decode(self.network_.likelihood(m).sample(self.network_.decode(z, m)))
+    def _sample_view(self, m: int, z: Tensor, h: Tensor | None = None, covariates: Tensor | None = None) -> Array:
+        """A draw from p(x_m | z, h_m), in the units of the data."""
+        network = self.network_
+        eta = network.decode(z, m, None if h is None else h[..., m, :, :], covariates)
+        return self.views_[m].decode(network.likelihood(m).sample(eta))
 
     @torch.no_grad()
-    def impute(self, X: Any, *views: Any) -> Any:
+    def impute(self, X: Any, *views: Any, covariates: Any = None) -> Any:
         """The same data, with what is missing filled in by its expected value given the rest.
 
         Returns
@@ -507,21 +714,31 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         dict, list or array, as the input
             Observed entries are as they were given. Views that were left out are there too.
         """
-        data = self._read(X, views)
-        arrays = self._expected(data, None, list(range(len(self.views_))))
+        samples = self._read(X, views, covariates)
+        data = samples.views
+        arrays = self._expected(samples, None, list(range(len(self.views_))), samples.covariates)
         for name in data.names:
             observed = data.array(name)
             arrays[name] = np.where(np.isnan(observed), arrays[name], observed)
         return self._pack(data, arrays)
 
     @torch.no_grad()
-    def sample(self, n_samples: int = 1, *, expected: bool = False, random_state: Any = None) -> Views:
-        """New samples: z from the prior, and the views from z.
+    def sample(
+        self,
+        n_samples: int | None = None,
+        *,
+        covariates: Any = None,
+        expected: bool = False,
+        random_state: Any = None,
+    ) -> Views:
+        """New samples: the latents from their priors, and the views from the latents.
 
         Parameters
         ----------
-        n_samples : int, default 1
-            How many.
+        n_samples : int, optional
+            How many; by default one, or as many as there are rows of covariates.
+        covariates : DataFrame, dict or array, optional
+            The covariates of the new samples, if the model was fitted with such.
         expected : bool, default False
             Whether to return E[x | z], which looks smoother, rather than draws from p(x | z).
         random_state : int, RandomState or None
@@ -532,28 +749,53 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         Views
             In the units of the data.
         """
-        network = self.fitted_network()
-        n_samples = check_count("n_samples", n_samples)
-        out: dict[str, Array] = {}
+        latent = self.fitted_network().latent
+        c = _encode_covariates(covariates, self.covariates_)
+        n = check_count("n_samples", 1 if n_samples is None else n_samples) if c is None or n_samples else len(c)
+        if c is not None and len(c) != n:
+            raise ValueError(f"n_samples={n_samples}, but covariates have {len(c)} rows; leave n_samples out")
+        out: dict[str, list[Array]] = {view.name: [] for view in self.views_}
         with self._seeded(random_state):
-            z = network.latent.prior.sample(torch.Size((n_samples,)))
+            z = latent.prior.sample(torch.Size((n,)))
+            h = None
+            if latent.private is not None:
+                h = latent.private.prior.sample(torch.Size((len(self.views_), n)))
             generate = self._expected_view if expected else self._sample_view
             for m, view in enumerate(self.views_):
-                out[view.name] = np.concatenate([generate(part, m) for part in z.split(_ROWS)])
-        return Views(out, feature_names={view.name: view.feature_names for view in self.views_})
+                for start in range(0, n, _ROWS):
+                    rows = slice(start, start + _ROWS)
+                    out[view.name].append(generate(m, z[rows], None if h is None else h[:, rows], _rows(c, rows)))
+        arrays = {name: np.concatenate(parts) for name, parts in out.items()}
+        return Views(arrays, feature_names={view.name: view.feature_names for view in self.views_})
 
     @torch.no_grad()
-    def score_samples(self, X: Any, *views: Any, n_samples: int = 100, random_state: Any = None) -> Any:
-        """How well the model explains each sample.
+    def score_samples(
+        self,
+        X: Any,
+        *views: Any,
+        given: ViewNames = None,
+        covariates: Any = None,
+        n_samples: int = 100,
+        random_state: Any = None,
+    ) -> Any:
+        r"""How well the model explains each sample.
 
         For variational models the importance-weighted estimate of log p(X) of the views that are present, in nats, as
         a density of the data as given: never above it in expectation, and rising to it with ``n_samples``. For models
         without a likelihood, minus their loss.
 
+        With ``given=``, the conditional log-likelihood of the other views,
+        :math:`\log p(x_{\text{rest}} \mid x_{\text{given}}) = \log p(X) - \log p(x_{\text{given}})`: a difference
+        of two such estimates, which converges with ``n_samples`` but is no bound.
+
         Parameters
         ----------
         X, *views : views
             The samples.
+        given : str, int or sequence of these, optional
+            The views to condition on; none by default.
+        covariates : DataFrame, dict or array, optional
+            The covariates of the samples, if the model was fitted with such.
         n_samples : int, default 100
             Number of draws K from the posterior of each.
         random_state : int, RandomState or None
@@ -562,37 +804,92 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n,)
-        """
-        data = self._read(X, views)
-        n_rows = max(1, min(_ROWS, _DRAWS // check_count("n_samples", n_samples)))
-        with self._seeded(random_state):
-            batches = self._batches(data, n_rows=n_rows)
-            return torch.cat([self.evaluate(self.network_, batch, n_samples) for _, batch in batches]).numpy()
 
-    def score(self, X: Any, *views: Any, n_samples: int = 100, random_state: Any = None) -> float:
+        Raises
+        ------
+        ValueError
+            If the model has no log-likelihood to condition, or nothing is left to be explained.
+        """
+        samples = self._read(X, views, covariates)
+        n_rows = max(1, min(_ROWS, _DRAWS // check_count("n_samples", n_samples)))
+        known = self._given_mask(given) if given is not None else None
+        if known is not None and bool(known.all()):
+            raise ValueError(f"given={given!r} names all the views: there is nothing left to be explained")
+        if known is not None and not self.has_likelihood:
+            raise ValueError(f"given={given!r}: {type(self).__name__} states no log-likelihood to condition")
+        scores = []
+        with self._seeded(random_state):
+            for _, batch in self._batches(samples, n_rows=n_rows):
+                score = self.evaluate(self.network_, batch, n_samples)
+                if known is not None:
+                    score = score - self.evaluate(self.network_, batch.given(known), n_samples)
+                scores.append(score)
+        return torch.cat(scores).numpy()
+
+    def score(
+        self,
+        X: Any,
+        *views: Any,
+        given: ViewNames = None,
+        covariates: Any = None,
+        n_samples: int = 100,
+        random_state: Any = None,
+    ) -> float:
         """The mean of :meth:`score_samples`; a ``y`` after a dict, list or Views is not used."""
-        views = tuple(_drop_target(X, views)[1:])
-        return float(self.score_samples(X, *views, n_samples=n_samples, random_state=random_state).mean())
+        options = {"given": given, "covariates": covariates, "n_samples": n_samples, "random_state": random_state}
+        return float(self.score_samples(*_drop_target(X, views), **options).mean())
 
     # ---- the calls of the multi-view-AE library -----------------------------------------------------------------
 
     @torch.no_grad()
-    def predict_latents(self, X: Any, *views: Any) -> list[Array]:
-        """The mean of each latent: one (n, Z) array for a joint posterior, one a component for a mixture."""
-        data = self._read(X, views)
-        parts = [components(q)[0].numpy() for _, q in self._posteriors(data, None)]
-        return list(np.concatenate(parts, axis=1))
+    def predict_latents(
+        self, X: Any, *views: Any, covariates: Any = None, labels: Any = None, batch_size: int | None = None
+    ) -> list[Array]:
+        """The mean of each latent: one (n, Z) array for a joint posterior, one a view where each view has its own.
+
+        Parameters
+        ----------
+        X, *views : views
+            The samples.
+        covariates : DataFrame, dict or array, optional
+            Their covariates, if the model was fitted with such.
+        labels : array, optional
+            Their labels, if the model was fitted with such.
+        batch_size : int, optional
+            Samples that go through the networks at once.
+        """
+        samples = self._read(X, views, _covariates_or_labels(covariates, labels))
+        return list(torch.cat([self._codes(found.q) for found in self._infer(samples, n_rows=batch_size)], 1).numpy())
 
     predict_latent = predict_latents
 
     @torch.no_grad()
-    def predict_reconstruction(self, X: Any, *views: Any) -> list[list[Array]]:
-        r"""What each latent reconstructs: ``[latent][decoder]``, arrays of shape (n, \*shape), in the data's units."""
-        latents = [torch.from_numpy(z).split(_ROWS) for z in self.predict_latents(X, *views)]
-        return [
-            [np.concatenate([self._expected_view(z, m) for z in parts]) for m in range(len(self.views_))]
-            for parts in latents
-        ]
+    def predict_reconstruction(
+        self, X: Any, *views: Any, covariates: Any = None, labels: Any = None, batch_size: int | None = None
+    ) -> list[list[Array]]:
+        r"""What each latent reconstructs: ``[latent][decoder]``, arrays of shape (n, \*shape), in the data's units.
+
+        With private latents, a view's own latent knows h of that view alone. For the parameters see
+        :meth:`predict_latents`.
+        """
+        samples = self._read(X, views, _covariates_or_labels(covariates, labels))
+        network, c = self.network_, samples.covariates
+        out: list[list[list[Array]]] = []
+        for found in self._infer(samples, n_rows=batch_size):
+            codes = self._codes(found.q)
+            out = out or [[[] for _ in self.views_] for _ in codes]
+            for s, z in enumerate(codes):
+                q_h = found.q_h
+                if q_h is not None and network.fusion.per_view:
+                    q_h = network.only(q_h, torch.eye(len(codes))[s].unsqueeze(1))
+                for m in range(len(self.views_)):
+                    h = None if q_h is None else q_h.mean
+                    out[s][m].append(self._expected_view(m, z, h, _rows(c, found.rows)))
+        return [[np.concatenate(parts) for parts in by_decoder] for by_decoder in out]
+
+    def _codes(self, q: Distribution) -> Float[Tensor, "S B Z"]:
+        """The latents that the multi-view-AE library tells apart: each view's, or the joint one."""
+        return components(q)[0] if self.network_.fusion.per_view else q.mean.unsqueeze(0)
 
     # ---- files --------------------------------------------------------------------------------------------------
 
@@ -619,9 +916,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     # ---- reading and answering ----------------------------------------------------------------------------------
 
-    def _read(self, X: Any, views: tuple[Any, ...]) -> Views:
+    def _read(self, X: Any, views: tuple[Any, ...], covariates: Any) -> Samples:
         self.fitted_network()
-        return _read(self.views_, X, views)
+        return _samples(_read(self.views_, X, views), covariates, self.covariates_)
 
     def _seeded(self, random_state: Any) -> AbstractContextManager[None]:
         return seeded(as_seed(self.random_state if random_state is None else random_state))
@@ -642,24 +939,30 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             raise ValueError(f"{argument}={names!r}: name at least one view{closest('', known)}")
         return list(dict.fromkeys(indices))
 
-    def _batches(self, data: Views, given: ViewNames = None, n_rows: int = _ROWS) -> Iterator[tuple[slice, Batch]]:
-        """Stretches of rows as tensors, with only the given views present."""
-        chosen = self._view_indices(given, "given")
+    def _given_mask(self, given: ViewNames) -> Bool[Tensor, " M"]:
         mask = torch.zeros(len(self.views_), dtype=torch.bool)
-        mask[chosen] = True
-        names = [self.views_[m].name for m in chosen]
+        mask[self._view_indices(given, "given")] = True
+        return mask
+
+    def _batches(
+        self, samples: Samples, given: ViewNames = None, n_rows: int | None = None
+    ) -> Iterator[tuple[slice, Batch]]:
+        """Stretches of rows as tensors, with only the given views present."""
+        mask, data = self._given_mask(given), samples.views
+        names = [view.name for view, chosen in zip(self.views_, mask.tolist(), strict=True) if chosen]
         columns = [m for m, name in enumerate(data.names) if name in names]
         n_empty = int((~data.present[:, columns].any(axis=1)).sum())
         if n_empty:
             warn(f"{n_empty} of {len(data)} samples have none of the given views; the answer for them is the prior's")
-        for start in range(0, len(data), n_rows):
-            rows = slice(start, min(start + n_rows, len(data)))
-            yield rows, make_batch(data[rows], self.views_).given(mask)
+        step = _ROWS if n_rows is None else check_count("batch_size", n_rows)
+        for start in range(0, len(data), step):
+            rows = slice(start, min(start + step, len(data)))
+            yield rows, samples[rows].batch(self.views_).given(mask)
 
-    def _posteriors(self, data: Views, given: ViewNames = None) -> Iterator[tuple[slice, Distribution]]:
-        """The posterior of each stretch of rows, from the given views."""
-        for rows, batch in self._batches(data, given):
-            yield rows, self.network_.posterior(batch)
+    def _infer(self, samples: Samples, given: ViewNames = None, n_rows: int | None = None) -> Iterator[Inferred]:
+        """The posteriors of each stretch of rows, from the given views."""
+        for rows, batch in self._batches(samples, given, n_rows):
+            yield Inferred(rows, *self.network_.infer(batch))
 
     def _pack(self, data: Views, arrays: Mapping[str, Array]) -> Any:
         """Arrays of views in the containers of the data, with ids and feature names, and keyed as the data were."""
@@ -695,23 +998,66 @@ def _refuse_absent(data: Any) -> None:
         )
 
 
-def _without_empty_rows(data: Views) -> Views:
+def _rows_with_views(data: Views) -> Array:
+    """The rows that have any view at all."""
     some = data.present.any(axis=1)
-    if some.all():
-        return data
     if not some.any():
         raise ValueError("every sample lacks every view: there is nothing to learn from")
-    warn(f"{(~some).sum()} of {len(data)} samples have no view at all; they are left out")
-    return data[some]
+    if not some.all():
+        warn(f"{(~some).sum()} of {len(data)} samples have no view at all; they are left out")
+    return np.flatnonzero(some)
 
 
-def _split(data: Views, fraction: float, seed: int) -> tuple[Views, Views | None]:
-    """Training samples, and the share held out."""
-    n_held_out = round(fraction * len(data))
-    if n_held_out < 2:
-        return data, None
-    order = np.random.RandomState(seed).permutation(len(data))
-    return data[np.sort(order[n_held_out:])], data[np.sort(order[:n_held_out])]
+def _split(n_samples: int, fraction: float, seed: int, n_fewest: int = 2) -> tuple[Array, Array]:
+    """The rows to train on, and those held out, which are none if there would be too few."""
+    n_held_out = round(fraction * n_samples)
+    if n_held_out < n_fewest:
+        n_held_out = 0
+    order = np.random.RandomState(seed).permutation(n_samples)
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def _covariates_or_labels(covariates: Any, labels: Any) -> Any:
+    if labels is None:
+        return covariates
+    if covariates is not None:
+        raise ValueError("labels are one categorical covariate: give them among the covariates, or alone")
+    return as_labels(labels)
+
+
+def _samples(data: Views, covariates: Any, fitted: FittedCovariates | None) -> Samples:
+    return Samples(data, _encode_covariates(covariates, fitted, data))
+
+
+def _encode_covariates(
+    covariates: Any, fitted: FittedCovariates | None, data: Views | None = None, argument: str = "covariates"
+) -> Tensor | None:
+    """The covariates as the networks see them, (n, C): of the samples in data, or of as many as there are rows."""
+    if fitted is None:
+        if covariates is not None:
+            raise ValueError(f"{argument} given, but the model was fitted without; leave them out, or fit with them")
+        return None
+    if covariates is None:
+        raise ValueError(f"the model was fitted with covariates {list(fitted.names)}; give them as {argument}=")
+    if data is None:
+        return fitted.encode(covariates)
+    return fitted.encode(covariates, len(data), data.index)
+
+
+def _rows(covariates: Tensor | None, rows: slice) -> Tensor | None:
+    return None if covariates is None else covariates[rows]
+
+
+@torch.no_grad()
+def _align(network: Network, training: Batch) -> None:
+    """Fit the alignment of the codes to the training data."""
+    fusion = cast(AlignedFusion, network.fusion)
+    codes = [network.experts(training[slice(start, start + _ROWS)]) for start in range(0, len(training), _ROWS)]
+    parameters = {
+        name: torch.cat([getattr(part.base_dist, name) for part in codes], dim=1)
+        for name in codes[0].base_dist.arg_constraints
+    }
+    fusion.fit_(map_parameters(codes[0], lambda name, _: parameters[name]), training.present)
 
 
 def _read(fitted: Sequence[FittedView], X: Any, views: tuple[Any, ...]) -> Views:

@@ -9,24 +9,34 @@ distribution of the experts' family: the prior.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, final
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast, final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
-from manyview.latent import Delta, independent, map_parameters
+from manyview.cca import LinearCCA
+from manyview.latent import Delta, LocationScale, independent, map_parameters
+from manyview.nn import NetworkSpec
 
 __all__ = [
+    "AlignedFusion",
+    "AuxiliaryMoE",
+    "CanonicalCodes",
     "Fusion",
     "GeneralisedPoE",
+    "Joint",
     "Mean",
     "MoE",
     "MoPoE",
     "PoE",
+    "Reference",
+    "WeightedMoE",
     "all_subsets",
     "mixture",
+    "scaled_rows",
     "subset_products",
 ]
 
@@ -147,12 +157,45 @@ def mixture(
     return MixtureSameFamily(Categorical(probs=pi, validate_args=False), by_row, validate_args=False)
 
 
+def scaled_rows(q: Distribution, rows: Bool[Tensor, "*B"], scale: Float[Tensor, " Z"]) -> Distribution:
+    """A posterior whose standard distributions, in some rows, are stretched to a prior's scale."""
+    if isinstance(q, MixtureSameFamily):
+        parts = scaled_rows(q.component_distribution, rows.unsqueeze(-1), scale)
+        return MixtureSameFamily(q.mixture_distribution, parts, validate_args=False)
+
+    def stretch(name: str, value: Tensor) -> Tensor:
+        return torch.where(rows.unsqueeze(-1), value * scale, value) if name == "scale" else value
+
+    return map_parameters(cast("Independent[Any]", q), stretch)
+
+
 class Fusion(nn.Module, ABC):
-    """How M experts become one distribution of z."""
+    """How the experts become one distribution of z."""
+
+    per_view: ClassVar[bool] = False
+    """Whether every view keeps a code of its own: q(z | X) is a mixture with one component a view."""
+
+    unimodal: bool = True
+    """Whether each view has an expert of its own, q(z | x_m)."""
+
+    joint_encoder: NetworkSpec | None = None
+    """The network of a joint encoder, whose expert q(z | x_1 ... x_M) comes after those of the views; None for none."""
 
     @abstractmethod
     def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> Distribution:
         """The distribution q(z | X), batch shape (B,), event shape (Z,)."""
+
+
+class AlignedFusion(Fusion):
+    """A fusion that is fitted to the codes of the training data, after training; it leaves codes alone before."""
+
+    @abstractmethod
+    def fit_(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> None:
+        """Fit the alignment to the codes of the training data, in place."""
+
+    @abstractmethod
+    def unalign(self, z: Float[Tensor, "*L Z"], m: int) -> Float[Tensor, "*L Z"]:
+        """The code that view m's decoder knows, of an aligned one."""
 
 
 @final
@@ -245,9 +288,147 @@ class MoE(Fusion):
     generative models", NeurIPS 2019. https://arxiv.org/abs/1911.03393
     """
 
+    per_view = True
+
     def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> MixtureSameFamily:
         """The mixture of the experts that are present."""
         return mixture(experts, present)
+
+
+@final
+class AuxiliaryMoE(Fusion):
+    r"""Mixture of experts whose private latents, but for one view's, come from auxiliary priors with learned scales.
+
+    .. math:: q(z, h \mid X) = \frac{1}{M} \sum_{m=1}^M q(z \mid x_m)\, q(h_m \mid x_m) \prod_{n \ne m} r_n(h_n)
+
+    Each :math:`r_n` is of the private latents' family, around zero; its scales, (H,), start at 1. They serve training
+    alone: afterwards, the private latent of a view that is absent has the prior p(h).
+
+    Parameters
+    ----------
+    n_views : int
+        Number of views M.
+    private : LocationScale
+        A private latent, whose family and way of making scales the auxiliary priors share.
+
+    References
+    ----------
+    E. Palumbo, I. Daunhawer, J. E. Vogt, "MMVAE+: enhancing the generative quality of multimodal VAEs without
+    compromises", ICLR 2023. https://openreview.net/forum?id=sdQGxouELX
+    """
+
+    per_view = True
+
+    def __init__(self, n_views: int, private: LocationScale) -> None:
+        super().__init__()
+        self.family = type(private)(private.z_dim, scale=private.scale)
+        start = cast(Tensor, type(private)(private.z_dim, scale=private.scale, learn_prior=True).r_prior)
+        self.r = nn.Parameter(start.detach().repeat(n_views, 1))
+
+    @property
+    def auxiliary(self) -> Independent[Any]:
+        """The auxiliary priors of all the views: batch shape (M,), event shape (H,)."""
+        auxiliary: Independent[Any] = self.family(torch.cat([torch.zeros_like(self.r), self.r], dim=-1))
+        return auxiliary
+
+    def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> MixtureSameFamily:
+        """The mixture q(z | X) of the experts that are present."""
+        return mixture(experts, present)
+
+
+@final
+class WeightedMoE(Fusion):
+    r"""Mixture of experts with given weights, which those of the views that are present share.
+
+    .. math:: q(z \mid X) = \sum_{m=1}^M \frac{\pi_m}{\sum_n \pi_n}\, q(z \mid x_m)
+
+    Parameters
+    ----------
+    weights : sequence of float
+        The weights π of the views, positive; what they lack to one is the weight of the prior, which is no expert.
+    """
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor([*weights]), persistent=False)
+
+    weights: Tensor
+
+    def over_present(self, present: Bool[Tensor, "B M"] | None, n_rows: int) -> Float[Tensor, "M1 B"]:
+        """The weights of the views and, last, of the prior; those present share the whole with the prior."""
+        pi = torch.cat([self.weights, (1 - self.weights.sum(0, keepdim=True)).clamp(min=0)])
+        pi = pi.unsqueeze(1).expand(-1, n_rows)
+        if present is None:
+            return pi
+        pi = pi * torch.cat([present.T, present.new_ones(1, n_rows)])
+        return pi / pi.sum(0).clamp(min=1e-30)
+
+    def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> MixtureSameFamily:
+        """The mixture of the experts that are present."""
+        return mixture(experts, present, self.weights)
+
+
+@final
+class Reference(Fusion):
+    r"""One view's posterior is the joint one, :math:`q(z \mid X) = q(z \mid x_r)`.
+
+    Samples without that view get the mixture of their other views' experts.
+
+    Parameters
+    ----------
+    reference : int
+        The position r of the view.
+    """
+
+    def __init__(self, reference: int) -> None:
+        super().__init__()
+        self.reference = reference
+
+    def active(self, present: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:
+        """The views that z is inferred from: the reference where it is present, all others elsewhere."""
+        only = torch.zeros_like(present)
+        only[:, self.reference] = True
+        return torch.where(present[:, self.reference, None], only, present)
+
+    def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> Distribution:
+        """The reference's expert."""
+        if present is None:
+            return map_parameters(experts, lambda _, value: value[self.reference])
+        return mixture(experts, self.active(present))
+
+
+@final
+class CanonicalCodes(AlignedFusion):
+    """Each view keeps its code; after training, linear CCA aligns them.
+
+    Parameters
+    ----------
+    n_views : int
+        Number of views M.
+    z_dim : int
+        Number of latent dimensions Z.
+    regularisation : float
+        What is added to the variances of the codes.
+    """
+
+    per_view = True
+
+    def __init__(self, n_views: int, z_dim: int, regularisation: float) -> None:
+        super().__init__()
+        self.cca = LinearCCA(n_views, z_dim)
+        self.regularisation = regularisation
+
+    def fit_(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> None:
+        """Fit linear CCA to the codes."""
+        self.cca.fit_(experts.mean, present, self.regularisation)
+
+    def unalign(self, z: Float[Tensor, "*L Z"], m: int) -> Float[Tensor, "*L Z"]:
+        """The code of view m whose canonical code is z."""
+        return self.cca.unproject(z, m)
+
+    def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> MixtureSameFamily:
+        """The mixture of the canonical codes of the views that are present."""
+        return mixture(map_parameters(experts, lambda _, codes: self.cca.project(codes)), present)
 
 
 @final
@@ -283,6 +464,75 @@ class MoPoE(Fusion):
             return mixture(products)
         whole = (~self.members.unsqueeze(0) | present.unsqueeze(1)).all(-1)
         return mixture(products, whole)
+
+
+@final
+class Joint(Fusion):
+    r"""The posterior of a joint encoder where all views are present, and that of the views' own encoders elsewhere.
+
+    .. math:: q(z \mid x_S) \propto p_S(z)\, \prod_{m \in S} \frac{q(z \mid x_m)}{p_S(z)}, \qquad
+        p_S(z) = \mathcal N\big(0, \max(1, \max_{m \in S} \sigma_m^2)\big)
+
+    Given z the views are independent, which makes this quotient exact, with the prior for :math:`p_S`, if the
+    posteriors are: each has counted the prior, and it is to count once. A plain product, without the quotient, would be
+    over-confident. The posterior of one view stays as it is. Where one is wider than the prior, the quotient may have
+    no finite variance; dividing by a normal as wide as the widest instead, in each dimension, there is always a
+    distribution, nowhere wider than any single view's.
+
+    Without unimodal encoders, the joint encoder answers for every subset.
+
+    Parameters
+    ----------
+    joint_encoder : str, dict, Module or callable
+        The network of the joint encoder.
+    unimodal : bool, default True
+        Whether each view has an encoder of its own.
+    prior_expert : bool, default True
+        Whether the posteriors have counted the standard normal prior; if not, nothing is divided out.
+
+    References
+    ----------
+    M. Wu, N. D. Goodman, "Multimodal generative models for scalable weakly-supervised learning", NeurIPS 2018, eq. 3.
+    https://arxiv.org/abs/1802.05335
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.distributions import Independent, Normal
+    >>> loc, scale = torch.tensor([[[0.0]], [[3.0]], [[1.0]]]), torch.full((3, 1, 1), 0.5)
+    >>> experts = Independent(Normal(loc, scale), 1)  # of two views, and the joint one
+    >>> Joint("auto")(experts).mean, Joint("auto")(experts, torch.tensor([[False, True]])).mean
+    (tensor([[1.]]), tensor([[3.]]))
+    """
+
+    def __init__(self, joint_encoder: NetworkSpec, *, unimodal: bool = True, prior_expert: bool = True) -> None:
+        super().__init__()
+        # A specification that is a module is to be copied, not to be a part of the fusion that is trained.
+        object.__setattr__(self, "joint_encoder", joint_encoder)
+        self.unimodal = unimodal
+        self.prior_expert = prior_expert
+
+    def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> Independent[Any]:
+        """The Normal posterior of the views that are present, the joint encoder's expert being the last."""
+        joint = map_parameters(experts, lambda _, value: value[-1])
+        if present is None:
+            return joint
+        if self.unimodal:
+            whole = present.all(1, keepdim=True)
+            partial = self._quotient(map_parameters(experts, lambda _, value: value[:-1]), present).base_dist
+            return map_parameters(joint, lambda name, value: value.where(whole, getattr(partial, name)))
+        some = present.any(1, keepdim=True)
+        return map_parameters(joint, lambda name, value: value.where(some, _STANDARD[name]))
+
+    def _quotient(self, experts: Independent[Any], present: Bool[Tensor, "B M"]) -> Independent[Any]:
+        """The posterior of the views that are present, from their own; the standard normal where there is none."""
+        loc, scale = _normal_parameters(experts, "a quotient of experts")
+        here, count = present.T.unsqueeze(-1), present.sum(1, keepdim=True)
+        precision = torch.where(here, scale.pow(-2), 0.0)
+        widest = torch.where(here, scale, 1.0).amax(0).clamp(min=1)
+        counted = widest.pow(-2) if self.prior_expert else count == 0
+        total = precision.sum(0) - (count - 1) * counted
+        return independent(Normal((precision * loc).sum(0) / total, total.rsqrt(), validate_args=False))
 
 
 @final

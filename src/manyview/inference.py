@@ -52,16 +52,23 @@ def log_evidence(network: Network, batch: Batch, n_samples: int) -> Float[Tensor
 
     .. math:: \log \frac1K \sum_{k=1}^K \frac{p(X \mid z^k)\, p(z^k)}{q(z^k \mid X)}, \qquad z^k \sim q(z \mid X)
 
-    Never above log p(X) in expectation, and rising to it with K.
+    Never above log p(X) in expectation, and rising to it with K. Private latents are drawn along with z, from
+    :math:`q(h_m \mid x_m)`, and enter the weights with :math:`p(h_m) / q(h_m \mid x_m)`.
 
     References
     ----------
     Y. Burda, R. Grosse, R. Salakhutdinov, "Importance weighted autoencoders", ICLR 2016.
     https://arxiv.org/abs/1509.00519
     """
-    q, p = network.posterior(batch), network.latent.prior
+    (q, q_h), p = network.infer(batch), network.latent.prior
     z = draw(q, n_samples)
     widest = max(*(x[0].numel() for x in batch.x), len(components(q)[1]) * z.shape[-1])
     size = max(1, _NUMBERS_AT_ONCE // (len(batch) * widest))
-    log_w = [network.log_lik(part, batch).sum(-2) + p.log_prob(part) - q.log_prob(part) for part in z.split(size)]
+    log_w = []
+    for part in z.split(size):
+        h, log_ratio = None, p.log_prob(part) - q.log_prob(part)
+        if q_h is not None:
+            h = q_h.sample(torch.Size((len(part),)))
+            log_ratio = log_ratio + (network.private_latent.prior.log_prob(h) - q_h.log_prob(h)).sum(-2)
+        log_w.append(network.log_lik(part, batch, h).sum(-2) + log_ratio)
     return log_mean_exp(torch.cat(log_w), 0)

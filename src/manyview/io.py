@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from manyview.data.covariates import FittedCovariates
 from manyview.data.preprocessing import FittedView
 from manyview.likelihoods import Likelihood
 from manyview.validation import check_known
@@ -81,6 +82,7 @@ def save(model: Estimator, path: str | PathLike[str]) -> None:
             name: _encode(value, name) for name, value in model.get_params(deep=False).items() if name != "trainer"
         },
         "views": views,
+        "covariates": None if model.covariates_ is None else model.covariates_.to_dict(),
         "best_epoch": model.best_epoch_,
         "history": model._history,
     }
@@ -159,8 +161,10 @@ def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
         )
         for m, view in enumerate(header["views"])
     )
+    covariates = header.get("covariates")  # the first files have none
+    model.covariates_ = None if covariates is None else FittedCovariates.from_dict(covariates)
     with torch.random.fork_rng(devices=[]):
-        network = model.build(model.views_)
+        network = model.build(model.views_, model.covariates_)
     weights = {name.removeprefix("network."): x for name, x in tensors.items() if name.startswith("network.")}
     network.load_state_dict(weights)
     model.network_, model.best_epoch_, model._history = (

@@ -6,9 +6,10 @@ knows how many numbers that takes, what the prior is, and how far a posterior li
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ __all__ = [
     "Gaussian",
     "Laplacian",
     "Latent",
+    "LocationScale",
+    "MatchedPoint",
     "Point",
     "SparseGaussian",
     "independent",
@@ -32,6 +35,9 @@ __all__ = [
 
 # Posterior log-scales are kept within ±7 (a factor of a thousand), so that a wild encoder cannot overflow.
 _LOG_SCALE = 7.0
+
+# Smallest scale where a function other than exp makes it, and smallest |mean| that a dropout rate is relative to.
+_FLOOR = 1e-6
 
 _ONE = torch.Size()
 
@@ -92,21 +98,24 @@ class Latent(nn.Module, ABC):
     ----------
     z_dim : int
         Number of latent dimensions.
+    private : Latent, optional
+        The latent h_m that each view has to itself, beside the z that all views share.
     """
 
     numbers_per_dimension: int
     """How many numbers an encoder returns for each dimension of z."""
 
-    def __init__(self, z_dim: int) -> None:
+    def __init__(self, z_dim: int, private: Latent | None = None) -> None:
         super().__init__()
         self.z_dim = z_dim
+        self.private = private
         self.register_buffer("zero", torch.zeros(z_dim), persistent=False)
 
     zero: Tensor
 
     @property
     def width(self) -> int:
-        """How many numbers an encoder returns."""
+        """How many numbers an encoder returns for z."""
         return self.numbers_per_dimension * self.z_dim
 
     @abstractmethod
@@ -127,13 +136,81 @@ class Latent(nn.Module, ABC):
         """The posterior with switched-off dimensions at zero, as it is used after training."""
 
 
+class LocationScale(Latent):
+    r"""Posteriors with a location and a scale in each dimension, and a prior of the same family around zero.
+
+    The encoder returns the location and a number r, side by side, from which the scale is
+
+    - ``scale="exp"``: :math:`e^{r/2}` for a standard deviation (r is the log-variance), :math:`e^r` for others;
+    - ``scale="softplus"``: :math:`\log(1 + e^r) + 10^{-6}`;
+    - ``scale="softmax"``: :math:`Z \operatorname{softmax}(r) + 10^{-6}`: the scales of a sample average one, so that no
+      posterior is narrow, or wide, in all dimensions.
+
+    Parameters
+    ----------
+    z_dim : int
+        Number of latent dimensions Z.
+    private : Latent, optional
+        The latent that each view has to itself.
+    scale : {"exp", "softplus", "softmax"}, default "exp"
+        How scales are made of the encoder's output.
+    learn_prior : bool, default False
+        Whether the prior's scale in each dimension is learned, by the same transformation; it is 1 otherwise.
+    """
+
+    numbers_per_dimension = 2
+    exponent: float
+    """The factor of r in ``scale="exp"``."""
+
+    def __init__(
+        self,
+        z_dim: int,
+        private: Latent | None = None,
+        *,
+        scale: Literal["exp", "softplus", "softmax"] = "exp",
+        learn_prior: bool = False,
+    ) -> None:
+        super().__init__(z_dim, private)
+        self.scale = scale
+        start = torch.full((z_dim,), math.log(math.e - 1) if scale == "softplus" else 0.0)  # a scale of 1
+        self.r_prior = nn.Parameter(start) if learn_prior else None
+
+    @abstractmethod
+    def _distribution(self, loc: Tensor, scale: Tensor) -> Distribution:
+        """The family, each entry a distribution of its own."""
+
+    def _scale(self, r: Tensor) -> Tensor:
+        if self.scale == "exp":
+            return (self.exponent * r).clamp(-_LOG_SCALE, _LOG_SCALE).exp()
+        return _FLOOR + (F.softplus(r) if self.scale == "softplus" else self.z_dim * r.softmax(-1))
+
+    def forward(self, h: Float[Tensor, "*L B W"]) -> Independent[Any]:
+        """The posterior that h = (location, r) states."""
+        loc, r = h.chunk(2, dim=-1)
+        return independent(self._distribution(loc, self._scale(r)))
+
+    @property
+    def prior_scale(self) -> Float[Tensor, " Z"]:
+        """The prior's scale in each dimension."""
+        return self.zero + 1 if self.r_prior is None else self._scale(self.r_prior)
+
+    @property
+    def prior(self) -> Independent[Any]:
+        """The family's distribution around zero."""
+        return independent(self._distribution(self.zero, self.prior_scale))
+
+    def prune(self, q: Independent[Any]) -> Independent[Any]:
+        """The posterior itself: every dimension is on."""
+        return q
+
+
 @final
-class Gaussian(Latent):
-    r"""Normal posteriors and the standard normal prior.
+class Gaussian(LocationScale):
+    r"""Normal posteriors and a normal prior, the standard one by default.
 
     .. math:: q(z \mid x) = \mathcal N(z; \mu(x), \operatorname{diag} \sigma^2(x)), \qquad p(z) = \mathcal N(z; 0, I)
 
-    The encoder returns :math:`(\mu, \log \sigma^2)`, side by side.
+    The encoder returns :math:`(\mu, \log \sigma^2)`, side by side. For the parameters see :class:`LocationScale`.
 
     References
     ----------
@@ -148,38 +225,28 @@ class Gaussian(Latent):
     (tensor([[1., 0.]]), tensor([0.5000]))
     """
 
-    numbers_per_dimension = 2
+    exponent = 0.5
 
-    def forward(self, h: Float[Tensor, "*L B W"]) -> Independent[Any]:
-        """The posterior that h = (mean, log-variance) states."""
-        loc, log_variance = h.chunk(2, dim=-1)
-        scale = (0.5 * log_variance).clamp(-_LOG_SCALE, _LOG_SCALE).exp()
-        return independent(Normal(loc, scale, validate_args=False))
-
-    @property
-    def prior(self) -> Independent[Any]:
-        """The standard normal."""
-        return independent(Normal(self.zero, self.zero + 1, validate_args=False))
+    def _distribution(self, loc: Tensor, scale: Tensor) -> Distribution:
+        return Normal(loc, scale, validate_args=False)
 
     def kl(self, q: Independent[Any]) -> Float[Tensor, "*L B"]:
-        """½ Σ (σ² + μ² - 1 - log σ²)."""
+        """½ Σ (σ² + μ² - 1 - log σ²), with μ and σ in units of the prior's scale."""
         loc, scale = q.base_dist.loc, q.base_dist.scale
+        if self.r_prior is not None:
+            loc, scale = loc / self.prior_scale, scale / self.prior_scale
         kl: Tensor = (0.5 * (scale.square() + loc.square() - 1.0) - scale.log()).sum(-1)
         return kl
 
-    def prune(self, q: Independent[Any]) -> Independent[Any]:
-        """The posterior itself: every dimension is on."""
-        return q
-
 
 @final
-class Laplacian(Latent):
-    r"""Laplace posteriors and the standard Laplace prior.
+class Laplacian(LocationScale):
+    r"""Laplace posteriors and a Laplace prior, the standard one by default.
 
     .. math:: q(z \mid x) = \prod_i \operatorname{Laplace}(z_i; \mu_i(x), b_i(x)), \qquad
         p(z) = \prod_i \operatorname{Laplace}(z_i; 0, 1)
 
-    The encoder returns :math:`(\mu, \log b)`, side by side.
+    The encoder returns :math:`(\mu, \log b)`, side by side. For the parameters see :class:`LocationScale`.
 
     References
     ----------
@@ -187,26 +254,15 @@ class Laplacian(Latent):
     generative models", NeurIPS 2019. https://arxiv.org/abs/1911.03393
     """
 
-    numbers_per_dimension = 2
+    exponent = 1.0
 
-    def forward(self, h: Float[Tensor, "*L B W"]) -> Independent[Any]:
-        """The posterior that h = (location, log-scale) states."""
-        loc, log_scale = h.chunk(2, dim=-1)
-        return independent(Laplace(loc, log_scale.clamp(-_LOG_SCALE, _LOG_SCALE).exp(), validate_args=False))
-
-    @property
-    def prior(self) -> Independent[Any]:
-        """The standard Laplace distribution."""
-        return independent(Laplace(self.zero, self.zero + 1, validate_args=False))
+    def _distribution(self, loc: Tensor, scale: Tensor) -> Distribution:
+        return Laplace(loc, scale, validate_args=False)
 
     def kl(self, q: Independent[Any]) -> Float[Tensor, "*L B"]:
         """The closed form, summed over the dimensions."""
         kl: Tensor = kl_divergence(q, self.prior.expand(q.batch_shape))
         return kl
-
-    def prune(self, q: Independent[Any]) -> Independent[Any]:
-        """The posterior itself: every dimension is on."""
-        return q
 
 
 @final
@@ -217,13 +273,16 @@ class SparseGaussian(Latent):
         \alpha = \frac{p}{1 - p}
 
     One :math:`\alpha_i` serves dimension i of every view's posterior. The prior is improper: it can be neither
-    sampled nor evaluated, so there is no log-likelihood. The KL divergence depends on α alone, up to a constant; its
-    approximation is that of Molchanov et al. (their eq. 14, error below 0.01 nat), shifted to 0 for α → ∞.
+    sampled nor evaluated, so there is no log-likelihood. Up to a constant, the KL divergence of any normal posterior
+    depends on its own :math:`\alpha = \sigma^2 / \mu^2` alone; its approximation is that of Molchanov et al. (their
+    eq. 14, error below 0.01 nat), shifted to 0 for α → ∞.
 
     Parameters
     ----------
     z_dim : int
         Number of latent dimensions to start from.
+    private : Latent, optional
+        The latent that each view has to itself.
     threshold : float, default 0.2
         Dimensions with a dropout rate p above it are switched off after training.
 
@@ -238,8 +297,8 @@ class SparseGaussian(Latent):
 
     numbers_per_dimension = 1
 
-    def __init__(self, z_dim: int, threshold: float = 0.2) -> None:
-        super().__init__(z_dim)
+    def __init__(self, z_dim: int, private: Latent | None = None, *, threshold: float = 0.2) -> None:
+        super().__init__(z_dim, private)
         self.threshold = threshold
         self.log_alpha = nn.Parameter(torch.zeros(z_dim))
 
@@ -256,7 +315,7 @@ class SparseGaussian(Latent):
     def forward(self, h: Float[Tensor, "*L B W"]) -> Independent[Any]:
         """The posterior whose mean is h."""
         # The floor keeps the density finite where a mean is exactly zero.
-        scale = (0.5 * self.log_alpha).exp() * h.abs() + 1e-6
+        scale = (0.5 * self.log_alpha).exp() * (h.abs() + _FLOOR)
         return independent(Normal(h, scale, validate_args=False))
 
     @property
@@ -276,16 +335,16 @@ class SparseGaussian(Latent):
     def kl(self, q: Independent[Any]) -> Float[Tensor, "*L B"]:
         """½ log(1 + 1/α) + k₁ (1 - σ(k₂ + k₃ log α)), summed over the dimensions."""
         k1, k2, k3 = 0.63576, 1.87320, 1.48695
-        log_alpha = self.log_alpha
+        log_alpha = 2 * (q.base_dist.scale.log() - (q.base_dist.loc.abs() + _FLOOR).log())
         per_dimension = 0.5 * F.softplus(-log_alpha) + k1 * torch.sigmoid(-(k2 + k3 * log_alpha))
-        return per_dimension.sum().expand(q.batch_shape)
+        return per_dimension.sum(-1)
 
     def prune(self, q: Independent[Any]) -> Independent[Any]:
         """The posterior with the dimensions that are switched off at zero."""
         if not self.kept.any():
             warn(f"no dimension has a dropout rate below threshold={self.threshold}: z is zero; train for longer")
         loc, scale = q.base_dist.loc, q.base_dist.scale
-        return independent(Normal(loc * self.kept, scale.where(self.kept, 1e-6), validate_args=False))
+        return independent(Normal(loc * self.kept, scale.where(self.kept, _FLOOR), validate_args=False))
 
 
 @final
@@ -314,6 +373,30 @@ class Point(Latent):
 
     def kl(self, q: Independent[Any]) -> Float[Tensor, "*L B"]:
         """Zero: nothing holds the codes in place."""
+        return q.mean.new_zeros(()).expand(q.batch_shape)
+
+    def prune(self, q: Independent[Any]) -> Independent[Any]:
+        """The code itself."""
+        return q
+
+
+@final
+class MatchedPoint(Latent):
+    """A code without noise whose distribution over the samples an adversary holds to the standard normal."""
+
+    numbers_per_dimension = 1
+
+    def forward(self, h: Float[Tensor, "*L B W"]) -> Independent[Any]:
+        """All mass at h."""
+        return independent(Delta(h, validate_args=False))
+
+    @property
+    def prior(self) -> Independent[Any]:
+        """The standard normal."""
+        return independent(Normal(self.zero, self.zero + 1, validate_args=False))
+
+    def kl(self, q: Independent[Any]) -> Float[Tensor, "*L B"]:
+        """Zero: a point has no density to compare; the adversary compares the codes of many samples."""
         return q.mean.new_zeros(()).expand(q.batch_shape)
 
     def prune(self, q: Independent[Any]) -> Independent[Any]:

@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.distributions import Independent
+from torch.distributions.kl import kl_divergence
 
+from manyview.fusion import subset_products
 from manyview.latent import map_parameters
 
-__all__ = ["Terms", "elbo", "log_mean_exp", "mixture_iwae"]
+__all__ = ["Terms", "beside", "cross_reconstruction", "elbo", "jensen_shannon", "log_mean_exp", "mixture_iwae"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Terms:
 
     value: Float[Tensor, " B"]
     parts: dict[str, Float[Tensor, " B"] | Float[Tensor, "M B"]] = field(default_factory=dict)
+
+
+def beside(value: Float[Tensor, " B"], other: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """An objective as it is, whose gradient is that of its sum with another one.
+
+    For networks that are trained beside an objective and not by it. The other objective is to depend on them alone:
+    detach the rest.
+    """
+    return value + (other - other.detach())
 
 
 def log_mean_exp(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
@@ -95,6 +106,82 @@ def elbo(
         return Terms(by_view.sum(0), {"log_lik": by_view})
     divergence = kl.sum(0)
     return Terms(by_view.sum(0) - beta * divergence, {"log_lik": by_view, "kl": divergence})
+
+
+def cross_reconstruction(log_lik: Float[Tensor, "M M B"], present: Bool[Tensor, "B M"] | None = None) -> Terms:
+    r"""How well every view's code reconstructs every view, on average over the pairs that are present.
+
+    .. math:: \frac{1}{M^2} \sum_{s=1}^M \sum_{m=1}^M L[s, m]
+
+    Parameters
+    ----------
+    log_lik : Tensor
+        The reconstruction matrix L, (M, M, B); 0 for views that are missing.
+    present : Tensor, optional
+        Which views each sample has, (B, M); M then counts these.
+
+    Returns
+    -------
+    Terms
+        With the part ``log_lik``, (M, B).
+    """
+    if present is None:
+        return elbo(log_lik, weights=log_lik.new_full((1, 1), len(log_lik) ** -2))
+    n_present = present.sum(1).clamp(min=1).to(log_lik.dtype)
+    return elbo(log_lik, weights=n_present.pow(-2).view(1, 1, -1), active=present.T)
+
+
+def jensen_shannon(
+    q: Independent[Any],
+    prior: Independent[Any],
+    pi: Float[Tensor, "M1 #B"],
+    z: Float[Tensor, "M B Z"] | None = None,
+) -> Float[Tensor, " B"]:
+    r"""How far some posteriors and the prior lie from their weighted mean f.
+
+    .. math:: \sum_{m=1}^M \pi_m\, \mathrm{KL}(q_m \Vert f) + \pi_{M+1}\, \mathrm{KL}(p \Vert f)
+
+    Without draws f is the geometric mean, :math:`f \propto p^{\pi_{M+1}} \prod_m q_m^{\pi_m}`, and the value is exact
+    for normal distributions. With draws f is the arithmetic mean, the mixture, and the value is a Monte Carlo estimate:
+    then it is the Jensen-Shannon divergence, which is at most the entropy of π.
+
+    Parameters
+    ----------
+    q : Independent
+        The posteriors, batch shape (M, B), event shape (Z,).
+    prior : Independent
+        The prior, batch shape (), event shape (Z,).
+    pi : Tensor
+        The weights, (M + 1, B), the prior's last: each column sums to one, and is 0 for views that are missing.
+    z : Tensor, optional
+        A draw from each posterior, (M, B, Z), for the arithmetic mean; the prior's is drawn here.
+
+    Returns
+    -------
+    Tensor
+        (B,), in nats.
+
+    References
+    ----------
+    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Multimodal generative learning utilizing Jensen-Shannon-divergence",
+    NeurIPS 2020. https://arxiv.org/abs/2006.08242
+
+    F. Nielsen, "On the Jensen-Shannon symmetrization of distances relying on abstract means", Entropy 21, 2019.
+    https://arxiv.org/abs/1904.04017
+    """
+    shape = torch.Size((1, *q.batch_shape[1:]))
+    p = prior.expand(shape)
+    everything = map_parameters(q, lambda name, value: torch.cat([value, getattr(p.base_dist, name)]))
+    if z is None:
+        members = torch.ones(1, len(pi), dtype=torch.bool, device=pi.device)
+        mean = subset_products(everything, members, exponents=pi.unsqueeze(-1).expand(-1, shape[1], -1))
+        divergence: Tensor = kl_divergence(everything, mean.expand(everything.batch_shape))
+    else:
+        draws = torch.cat([z, prior.sample(shape)])
+        log_q = everything.log_prob(draws.unsqueeze(1))  # of draw m under distribution j: (m, j, B)
+        log_mean = (log_q + pi.log().clamp(min=-1e30)).logsumexp(1)
+        divergence = log_q.diagonal(dim1=0, dim2=1).T - log_mean
+    return (pi * divergence).sum(0)
 
 
 def mixture_iwae(

@@ -5,6 +5,11 @@
 properties; it takes names of models, or import paths of others::
 
     python -m manyview.testing MVAE MMVAE my_package.my_module.MyModel
+
+Its columns are sums of checks: ``conformance`` is all of them on complete data, ``missing`` all of them on data where
+30 % of the views are missing; ``any-to-any``, ``log-likelihood`` and ``covariates`` are those that the names say; and
+``oracle`` is the tests of the equations, where the library's sources are at hand. A dash stands for what a model does
+not claim to have, or what cannot be run.
 """
 
 from __future__ import annotations
@@ -15,6 +20,8 @@ import importlib
 import inspect
 import math
 import pickle
+import re
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -23,6 +30,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
@@ -39,14 +47,16 @@ from manyview.estimator import Estimator
 from manyview.io import load
 from manyview.messages import closest
 from manyview.network import Network
+from manyview.nn import JointEncoder
+from manyview.objectives import log_mean_exp
 from manyview.seeding import seeded
 
 __all__ = ["CHECKS", "Case", "ConformanceError", "check_model"]
 
 _TINY: dict[str, Any] = {
     "z_dim": 2,
-    "encoder": {"hidden": [8]},
-    "decoder": {"hidden": [8]},
+    "encoder": {"hidden": [8], "activation": "elu"},  # whose units never die
+    "decoder": {"hidden": [8], "activation": "elu"},
     "max_epochs": 2,
     "batch_size": 16,
     "random_state": 0,
@@ -200,8 +210,8 @@ def check_scales(case: Case) -> None:
 
 def check_single_rows(case: Case) -> None:
     """The loss is finite in batches of one sample, in training and after."""
-    # Batch normalisation needs two samples to train on.
-    size = 2 if _normalises(case.fitted.network_) else 1
+    # Batch normalisation needs two samples to train on, and objectives of whole batches need their number.
+    size = max(2 if _normalises(case.fitted.network_) else 1, case.Model.samples_per_dimension * case.fitted.z_dim)
     model = case.make(batch_size=size).fit(case.views[:6])
     _finite(model.history_["loss"].to_numpy(), f"the loss with batch_size={size}")
     for row in range(3):
@@ -261,11 +271,11 @@ def check_missing_features(case: Case) -> None:
         for what, x in _answers(other, other.fitted).items():
             _finite(x, what)
     model, batch = other.fitted, other.batch
-    z, reference = _some_z(case), None
+    z, h, reference = _some_z(case), _some_h(case), None
     for filler in _BATCH_FILLERS:
         pairs = zip(batch.x, batch.observed, strict=True)
         filled = replace(batch, x=tuple(x if mask is None else x.where(mask, filler) for x, mask in pairs))
-        log_lik = model.network_.log_lik(z, filled)
+        log_lik = model.network_.log_lik(z, filled, h)
         reference = log_lik if reference is None else reference
         _close(log_lik, reference, f"log p(x | z), with {filler} instead of {_BATCH_FILLERS[0]} in missing features,")
 
@@ -320,7 +330,7 @@ def check_no_view(case: Case) -> None:
     _close(z[1:], model.transform(data[1:]), "transform of the other samples")
     for name, value in x.items():
         _finite(value, f"predict[{name}]")
-    if case.has_prior:
+    if case.has_prior and model.has_likelihood:
         prior, latents = model.network_.latent.prior, _some_z(case)[:5]
         _close(z[0], prior.mean, "the latents of a sample without views, against the prior's mean,")
         q = model.network_.posterior(make_batch(data, model.views_))
@@ -329,7 +339,11 @@ def check_no_view(case: Case) -> None:
 
 
 def check_one_view(case: Case) -> None:
-    """Everything works with one view, and an array given alone comes back alone."""
+    """Everything works with one view, and an array given alone comes back alone; or one view is refused."""
+    if case.Model.fewest_views > 1:
+        only = case.only(case.views.names[0])
+        _refuses(lambda: only.make().fit(only.views), "fit, with one view,")
+        return
     for name in case.views.names:
         alone = case.only(name)
         x = alone.views.array(name)
@@ -369,8 +383,11 @@ def check_view_order(case: Case) -> None:
     Parameters of a fusion are taken to belong to the views if their first dimension is as long as there are views.
     """
     model, n_views = case.fitted, len(case.views.names)
+    named = {name: _view_name(case, getattr(model, name)) for name in model.view_parameters}
     order = [*range(1, n_views), 0]
     twin = copy.copy(model)
+    for name, view in named.items():
+        setattr(twin, name, view)
     twin.views_ = tuple(model.views_[m] for m in order)
     with seeded(1):
         twin.network_ = _with_weights(twin.build(twin.views_), model.network_, order).eval()
@@ -381,7 +398,9 @@ def check_view_order(case: Case) -> None:
     batch, z = make_batch(case.views, twin.views_), _some_z(case)
     found, expected = twin.network_.posterior(batch).log_prob(z), model.network_.posterior(case.batch).log_prob(z)
     _close(found, expected, "the posterior density")
-    _close(twin.network_.log_lik(z, batch), model.network_.log_lik(z, case.batch)[order], "log p(x | z)")
+    h = _some_h(case)
+    found = twin.network_.log_lik(z, batch, None if h is None else h[order])
+    _close(found, model.network_.log_lik(z, case.batch, h)[order], "log p(x | z)")
     few = slice(0, 6)
     _agree(_moments(twin, twin.network_, batch[few]), _moments(model, model.network_, case.batch[few]), "the objective")
 
@@ -450,6 +469,58 @@ def check_sampling(case: Case) -> None:
         _close(mean, scores[0].mean(), "score, against the mean of score_samples,")
     else:
         _refuses(lambda: model.score_samples(case.views), "score_samples, when score does,")
+
+
+def check_log_likelihood(case: Case) -> None:
+    """``score_samples`` is log p(X), as draws from the prior have it; models without a likelihood refuse ``given=``."""
+    model, some = case.fitted, case.views[:4]
+    first = case.views.names[0]
+    if not (case.has_score and model.has_likelihood):
+        _refuses(lambda: model.score_samples(some, given=[first]), "score_samples(given=), without a likelihood,")
+        return
+    batch = make_batch(some, model.views_)
+    _agree(_importance_estimate(case, some), _prior_estimate(model.network_, batch), "score_samples")
+    _refuses(lambda: model.score_samples(some, given=list(some.names)), "score_samples, given all the views,")
+    if len(some.names) > 1:
+        known = make_batch(some, model.views_).given(torch.arange(len(some.names)) == 0)
+        joint, marginal = (_prior_estimate(model.network_, part) for part in (batch, known))
+        error = (joint[1].square() + marginal[1].square()).sqrt()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some samples may lack the view that is given
+            found = _importance_estimate(case, some, given=[first])
+        _agree(found, (joint[0] - marginal[0], error), "score_samples(given=)")
+
+
+def check_covariates(case: Case) -> None:
+    """Fitted with covariates, a model asks for them everywhere, uses them, and refuses categories it has not seen."""
+    views, n = case.views, len(case.views)
+    known = {"age": np.linspace(20, 80, n), "site": np.where(np.arange(n) % 3 == 0, "north", "south")}
+    other = {"age": known["age"][::-1] + 10, "site": known["site"][::-1]}
+    model = case.make().fit(views, covariates=known)
+    z = model.transform(views, covariates=known)
+    _finite(z, "transform")
+    answer, what_if = (model.predict(views, covariates=known, target_covariates=c) for c in (known, other))
+    for name, x in answer.items():
+        _finite(x, f"predict[{name!r}]")
+    uses = (
+        not np.array_equal(z, model.transform(views, covariates=other))
+        if model.condition == "encoder"
+        else any(not np.array_equal(x, what_if[name]) for name, x in answer.items())
+    )
+    _require(uses, "covariates make no difference")
+    if case.has_prior:
+        new = model.sample(covariates=other, random_state=1)
+        _require(len(new) == n, f"sample gives {len(new)} samples for {n} rows of covariates")
+    if case.has_score:
+        _finite(model.score_samples(views, covariates=known, n_samples=3), "score_samples")
+    _refuses(lambda: model.transform(views), "transform, without covariates,")
+    unseen = {**known, "site": np.full(n, "west")}
+    _refuses(lambda: model.transform(views, covariates=unseen), "transform, with an unseen category,")
+    _refuses(lambda: case.fitted.transform(views, covariates=known), "transform of a model without covariates")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        model.save(path)
+        _close(load(path).transform(views, covariates=known), z, "transform of the loaded model")
 
 
 # ---- files, copies and scikit-learn ---------------------------------------------------------------------------------
@@ -524,6 +595,8 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_determinism,
     check_global_state,
     check_sampling,
+    check_log_likelihood,
+    check_covariates,
     check_saving,
     check_cloning,
     check_model_selection,
@@ -583,16 +656,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
         classes = [_find_model(name) for name in parser.parse_args(arguments).Model] or list(models.MODELS)
     except ValueError as error:
         parser.error(str(error))
-    columns = {Model.__name__: dict(_run(Case(Model))) for Model in classes}
-    width = max(len(_name(check)) for check in CHECKS)
-    print(" " * width, *columns, sep="  ")
-    for check in CHECKS:
-        marks = [("✓" if column[check] is None else "✗").center(len(name)) for name, column in columns.items()]
-        print(_name(check).ljust(width), *marks, sep="  ")
-    failures = [(name, c, failure) for name, column in columns.items() for c, failure in column.items() if failure]
-    for name, check, failure in failures:
-        print(f"\n{name}, {_name(check)}: {_describe(failure)}")
+    width = max(len(Model.__name__) for Model in classes)
+    print(" " * width, *_COLUMNS, sep="  ", flush=True)
+    oracles = _run_oracles()
+    failures: list[str] = []
+    for Model in classes:
+        row = _row(Model, oracles)
+        marks = {column: "–" if found is None else "✗" if found else "✓" for column, found in row.items()}
+        print(Model.__name__.ljust(width), *(marks[name].center(len(name)) for name in _COLUMNS), sep="  ", flush=True)
+        failures += dict.fromkeys(f"{Model.__name__}: {failure}" for found in row.values() for failure in found or ())
+    print(*failures, sep="\n", end="\n" if failures else "")
     return int(bool(failures))
+
+
+_COLUMNS = ("conformance", "oracle", "missing", "any-to-any", "log-likelihood", "covariates")
+
+
+def _row(Model: type[Estimator], oracles: Mapping[str, bool]) -> dict[str, list[str] | None]:
+    """What fails in each column; None where there is nothing to run."""
+    complete = Case(Model)
+    found = {
+        where: {
+            _name(check): failure and f"{_name(check)}{where}: {_describe(failure)}" for check, failure in _run(case)
+        }
+        for where, case in {"": complete, " with missing views": Case(Model, data=_with_missing_views())}.items()
+    }
+
+    def failing(where: str, *names: str) -> list[str]:
+        return [failure for name, failure in found[where].items() if failure and (not names or name in names)]
+
+    tests = {name: passed for name, passed in oracles.items() if _proves(name, Model)}
+    return {
+        "conformance": failing(""),
+        "oracle": [f"oracle {name} fails" for name, passed in tests.items() if not passed] if tests else None,
+        "missing": failing(" with missing views"),
+        "any-to-any": failing("", "any_to_any", "imputation"),
+        "log-likelihood": failing("", "log_likelihood") if Model.has_likelihood else None,
+        "covariates": failing("", "covariates"),
+    }
+
+
+def _with_missing_views() -> Views:
+    views: Views = make_multiview(40, (5, 3, 4), missing=0.3, random_state=3)
+    return views
+
+
+def _run_oracles() -> dict[str, bool]:
+    """The tests of the equations, and whether they pass; none where only the package is installed."""
+    folder = Path(__file__).parents[2] / "tests" / "oracles"
+    if not folder.is_dir():
+        return {}
+    with tempfile.TemporaryDirectory() as temporary:
+        report = Path(temporary) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", str(folder)]
+        subprocess.run(command, cwd=folder.parents[1], stdout=subprocess.DEVNULL, check=False)
+        cases = ElementTree.parse(report).iter("testcase")
+        return {
+            f"{case.get('classname')}::{case.get('name')}": not {"failure", "error"} & {part.tag for part in case}
+            for case in cases
+            if case.find("skipped") is None
+        }
+
+
+def _proves(test: str, Model: type[Estimator]) -> bool:
+    """Whether a test is about a model: its module is the model's, or its name has the model's."""
+    module = Model.__module__.rpartition(".")[-1]
+    return f".test_{module}::" in test or re.search(rf"(?<![A-Za-z]){Model.__name__}(?![A-Za-z])", test) is not None
 
 
 def _run(case: Case) -> Iterable[tuple[Callable[[Case], None], Exception | None]]:
@@ -718,6 +847,9 @@ def _value_and_gradients(model: Estimator, batch: Batch) -> tuple[Tensor, dict[s
     network = copy.deepcopy(model.network_).train(not _normalises(model.network_))
     value = _objective(model, network, batch)
     value.mean().backward()
+    if network.adversary is not None:  # it is trained by an objective of its own
+        with seeded(0):
+            network.adversarial(batch).mean().backward()
     return value.detach(), {name: parameter.grad for name, parameter in network.named_parameters()}
 
 
@@ -739,6 +871,39 @@ def _reprs(model: Estimator) -> dict[str, str]:
 def _some_z(case: Case) -> Tensor:
     with seeded(0):
         return torch.randn(len(case.views), case.fitted.z_dim)
+
+
+def _importance_estimate(case: Case, views: Views, **options: Any) -> tuple[Tensor, Tensor]:
+    """The mean of some calls of score_samples, and its standard error."""
+    scores = [case.fitted.score_samples(views, n_samples=500, random_state=i, **options) for i in range(8)]
+    values = torch.from_numpy(np.stack(scores)).double()
+    return values.mean(0), values.std(0) / len(scores) ** 0.5
+
+
+@torch.no_grad()
+def _prior_estimate(network: Network, batch: Batch, n_draws: int = 20_000) -> tuple[Tensor, Tensor]:
+    """Log p(X) as the mean of p(X | z, h) over draws from the priors, and its standard error."""
+    private = network.latent.private
+    with seeded(2):
+        z = network.latent.prior.sample(torch.Size((n_draws, 1))).expand(-1, len(batch), -1)
+        h = None
+        if private is not None:
+            h = private.prior.sample(torch.Size((n_draws, len(batch.x), 1))).expand(-1, -1, len(batch), -1)
+    log_lik = network.log_lik(z, batch, h).sum(-2).double()
+    relative = (log_lik - log_lik.max(0).values).exp()
+    return log_mean_exp(log_lik, 0), relative.std(0) / relative.mean(0) / n_draws**0.5
+
+
+def _some_h(case: Case) -> Tensor | None:
+    private = case.fitted.network_.latent.private
+    if private is None:
+        return None
+    with seeded(1):
+        return torch.randn(len(case.views.names), len(case.views), private.z_dim)
+
+
+def _view_name(case: Case, view: str | int) -> str:
+    return view if isinstance(view, str) else case.views.names[view]
 
 
 def _normalises(network: Network) -> bool:
@@ -778,11 +943,30 @@ def _with_weights(network: Network, source: Network, order: Sequence[int]) -> Ne
         for part, m in zip(getattr(network, parts), order, strict=True):
             part.load_state_dict(getattr(source, parts)[m].state_dict())
     network.latent.load_state_dict(source.latent.state_dict())
+    if network.adversary is not None:
+        network.adversary.load_state_dict(source.adversary_.state_dict())
+    if network.joint_encoder is not None and source.joint_encoder is not None:
+        _reorder_joint_encoder(network.joint_encoder, source.joint_encoder, order)
     n_views = len(order)
     network.fusion.load_state_dict(
         {name: x[list(order)] if x.ndim and len(x) == n_views else x for name, x in source.fusion.state_dict().items()}
     )
     return network
+
+
+def _reorder_joint_encoder(encoder: JointEncoder, source: JointEncoder, order: Sequence[int]) -> None:
+    """The weights of a joint encoder for views in another order: those of the trunks, and the inputs of the head."""
+    for trunk, m in zip(encoder.trunks, order, strict=True):
+        trunk.load_state_dict(source.trunks[m].state_dict())
+    encoder.head.load_state_dict(source.head.state_dict())
+    first, of_source = (
+        next(layer for layer in part.head.modules() if isinstance(layer, nn.Linear)) for part in (encoder, source)
+    )
+    n_views = len(order)
+    width = (first.in_features - n_views) // n_views  # features of each view, and then a flag for each
+    columns = [m * width + i for m in order for i in range(width)] + [n_views * width + m for m in order]
+    with torch.no_grad():
+        first.weight.copy_(of_source.weight[:, columns])
 
 
 def _global_state() -> dict[str, Any]:

@@ -136,7 +136,7 @@ def sparse_mcvae(ref, noise):
     total = 0.0
     for s in ref.views:
         mean = ref.h(s)
-        z = mean + (torch.exp(log_alpha).sqrt() * mean.abs() + 1e-6) * noise[s, ref.b]
+        z = mean + torch.exp(log_alpha).sqrt() * (mean.abs() + 1e-6) * noise[s, ref.b]
         total = total + sum(ref.log_lik(z, m) for m in ref.views) - BETA * divergence
     return total
 

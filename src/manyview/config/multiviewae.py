@@ -167,7 +167,7 @@ class _Translation:
     def check_join_type(self, value: str) -> None:
         """The fusion is a matter of the class: what the file says must agree."""
         self.source.check_keys("model.join_type", [value], _FUSIONS, "value")
-        fusion = self.cls().fusion(2)
+        fusion = self.cls().fusion(["view_0", "view_1"])
         if not isinstance(fusion, _FUSIONS[value]):
             joins = f"{self.cls.__name__} joins views by {type(fusion).__name__}"
             raise self.source.error("model", f"join_type={value!r}, but {joins}; remove it")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -26,28 +26,31 @@ class Batch:
         Masks of single features, (B, \*shape_m); None for a view without missing features.
     present : Tensor, optional
         Which sample has which view, (B, M); None when nothing is missing, so that complete data pay for no mask.
+    covariates : Tensor, optional
+        What conditional models are told about each sample, (B, C).
     """
 
     x: tuple[Float[Tensor, "B ..."], ...]
     observed: tuple[Bool[Tensor, "B ..."] | None, ...]
     present: Bool[Tensor, "B M"] | None = None
+    covariates: Float[Tensor, "B C"] | None = None
 
     def __len__(self) -> int:
         return len(self.x[0])
 
     def __getitem__(self, rows: Tensor | slice) -> Batch:
-        return Batch(
-            tuple(x[rows] for x in self.x),
-            tuple(None if mask is None else mask[rows] for mask in self.observed),
-            None if self.present is None else self.present[rows],
-        )
+        return self._map(lambda x: x[rows])
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device."""
+        return self._map(lambda x: x.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
-            tuple(x.to(device) for x in self.x),
-            tuple(None if mask is None else mask.to(device) for mask in self.observed),
-            None if self.present is None else self.present.to(device),
+            tuple(map(function, self.x)),
+            tuple(None if mask is None else function(mask) for mask in self.observed),
+            None if self.present is None else function(self.present),
+            None if self.covariates is None else function(self.covariates),
         )
 
     def given(self, views: Bool[Tensor, " M"]) -> Batch:
@@ -55,7 +58,7 @@ class Batch:
         if bool(views.all()):
             return self
         present = views.to(self.x[0].device).expand(len(self), -1)
-        return Batch(self.x, self.observed, present if self.present is None else self.present & present)
+        return replace(self, present=present if self.present is None else self.present & present)
 
 
 @final

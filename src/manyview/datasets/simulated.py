@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.utils import check_random_state
 
 from manyview.data.views import Views
+from manyview.messages import closest
 
 __all__ = ["LinearGaussian", "make_linear_gaussian", "make_multiview"]
 
 Array = np.ndarray
+
+Mechanism = Literal["mcar", "mar", "mnar"]
 
 
 def make_multiview(
@@ -22,20 +25,35 @@ def make_multiview(
     n_features: Sequence[int] = (20, 20),
     *,
     n_shared: int = 2,
-    n_private: int = 0,
-    noise: float = 0.3,
+    n_private: int | Sequence[int] = 0,
+    noise: float | Sequence[float] = 0.3,
     missing: float = 0.0,
+    mechanism: Mechanism = "mcar",
     nonlinear: bool = False,
     return_factors: bool = False,
     random_state: Any = None,
 ) -> Any:
-    r"""Views that share latent factors, and may have private ones.
+    r"""Views that share latent factors, and may have private ones and missing entries.
 
     .. math:: x_m = g\big( W_m z + V_m h_m \big) + \varepsilon_m, \qquad z, h_m \sim \mathcal N(0, I), \qquad
-        \varepsilon_m \sim \mathcal N(0, \text{noise}^2 I)
+        \varepsilon_m \sim \mathcal N(0, \text{noise}_m^2 I)
 
     The entries of :math:`W_m` and :math:`V_m` are normal, their rows scaled so that each feature has variance 1 before
     the noise; g is the identity, or :math:`g(a) = \tanh(1.5\, a)`.
+
+    Sample i then loses view m with probability :math:`\pi_{im}`, independently of its other views:
+
+    .. math:: \pi_{im} = \begin{cases}
+        \text{missing} & \text{mcar: it depends on nothing} \\
+        \operatorname{sigmoid}(a + 2\, s_{i0}) \text{ for } m \ne 0, \quad \pi_{i0} = 0
+        & \text{mar: on view 0, which is always observed} \\
+        \operatorname{sigmoid}(a + 2\, s_{im}) & \text{mnar: on the values that go missing}
+        \end{cases}
+
+    where :math:`s_{im}` is the first feature of view m, standardised over the samples, and a is such that the mean of
+    all :math:`\pi_{im}` is `missing`. A sample that has lost all its views gets one back, drawn at random: the share
+    that is missing in the end is smaller by 1/M of the share of such samples (under mcar, by
+    :math:`\text{missing}^M / M`). The same `random_state` draws the same values whatever goes missing of them.
 
     Parameters
     ----------
@@ -43,12 +61,16 @@ def make_multiview(
         Number of samples n.
     n_features : sequence of int, default (20, 20)
         Number of features of each view; as many views as entries.
-    n_shared, n_private : int, default 2 and 0
-        Dimensions of z, and of each :math:`h_m`.
-    noise : float, default 0.3
-        Standard deviation of the noise.
+    n_shared : int, default 2
+        Dimensions of z.
+    n_private : int or sequence of int, default 0
+        Dimensions of each :math:`h_m`: the same for all views, or one number for each.
+    noise : float or sequence of float, default 0.3
+        Standard deviation of the noise: the same for all views, or one for each.
     missing : float, default 0
-        Share of the entries (sample, view) that are missing, completely at random; no sample loses all its views.
+        Share of the entries (sample, view) that are missing, in [0, 1); under mar below (M - 1) / M, as view 0 stays.
+    mechanism : {"mcar", "mar", "mnar"}, default "mcar"
+        What it depends on whether an entry is missing: completely at random, at random, not at random.
     nonlinear : bool, default False
         Whether g bends.
     return_factors : bool, default False
@@ -66,40 +88,84 @@ def make_multiview(
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a number is out of range, or the mechanism unknown.
+
+    References
+    ----------
+    D. B. Rubin, "Inference and missing data", Biometrika 63(3), 581-592, 1976. https://doi.org/10.1093/biomet/63.3.581
 
     Examples
     --------
     >>> from manyview.datasets import make_multiview
     >>> make_multiview(100, (5, 7, 3), random_state=0)
     Views(n=100, view_0=(5,), view_1=(7,), view_2=(3,))
+
+    Samples with a large first feature in ``view_0`` lack the others more often:
+
+    >>> views = make_multiview(1000, (5, 7, 3), missing=0.2, mechanism="mar", random_state=0)
+    >>> large = views["view_0"][:, 0] > 0
+    >>> views[large].present.mean(axis=0).round(1).tolist(), views[~large].present.mean(axis=0).round(1).tolist()
+    ([1.0, 0.4, 0.4], [1.0, 0.9, 0.9])
     """
+    n_views = len(n_features)
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: there must be at least one sample")
     if not n_features or min(n_features) < 1:
         raise ValueError(f"n_features={tuple(n_features)}: there must be at least one view, and a feature in each")
-    if min(n_shared, n_private) < 0 or n_shared + n_private < 1:
+    privates, noises = _per_view("n_private", n_private, n_views), _per_view("noise", noise, n_views)
+    if min(n_shared, *privates) < 0 or n_shared + min(privates) < 1:
         raise ValueError(
-            f"n_shared={n_shared}, n_private={n_private}: there must be at least one factor, and none less"
+            f"n_shared={n_shared}, n_private={n_private}: there must be at least one factor in each view, "
+            "and no negative number of them"
         )
-    if noise < 0:
-        raise ValueError(f"noise={noise}: a standard deviation cannot be negative")
+    if not all(0 <= scale < np.inf for scale in noises):
+        raise ValueError(f"noise={noise}: a standard deviation cannot be negative or infinite")
+    if mechanism not in get_args(Mechanism):
+        raise ValueError(f"mechanism={mechanism!r} is unknown{closest(mechanism, get_args(Mechanism))}")
     if not 0 <= missing < 1:
         raise ValueError(f"missing={missing}: the share of missing entries must be in [0, 1)")
+    if mechanism == "mar" and missing > 0 and missing * n_views >= n_views - 1:
+        raise ValueError(
+            f"missing={missing}, mechanism='mar': view_0 is always observed, so the share of missing entries must be "
+            f"below (M - 1) / M = {1 - 1 / n_views:.3g} for M={n_views}; lower it, or make more views"
+        )
     rng = check_random_state(random_state)
     factors = {"shared": rng.standard_normal((n_samples, n_shared))}
     data = {}
-    for m, width in enumerate(n_features):
-        private = factors[f"private_{m}"] = rng.standard_normal((n_samples, n_private))
-        loadings = rng.standard_normal((width, n_shared + n_private))
+    for m, (width, h_dim, scale) in enumerate(zip(n_features, privates, noises, strict=True)):
+        private = factors[f"private_{m}"] = rng.standard_normal((n_samples, h_dim))
+        loadings = rng.standard_normal((width, n_shared + h_dim))
         loadings /= np.linalg.norm(loadings, axis=1, keepdims=True)
         signal = np.hstack([factors["shared"], private]) @ loadings.T
         signal = np.tanh(1.5 * signal) if nonlinear else signal
-        data[f"view_{m}"] = (signal + noise * rng.standard_normal(signal.shape)).astype(np.float32)
-    present = rng.uniform(size=(n_samples, len(n_features))) >= missing
-    present[np.arange(n_samples), rng.randint(len(n_features), size=n_samples)] |= ~present.any(axis=1)
+        data[f"view_{m}"] = (signal + scale * rng.standard_normal(signal.shape)).astype(np.float32)
+    first = np.stack([x[:, 0] for x in data.values()], axis=1)
+    present = rng.uniform(size=(n_samples, n_views)) >= _missing_probability(first, missing, mechanism)
+    present[np.arange(n_samples), rng.randint(n_views, size=n_samples)] |= ~present.any(axis=1)
     views = Views(data, present=present)
     return (views, factors) if return_factors else views
+
+
+def _per_view(name: str, value: Any, n_views: int) -> list[Any]:
+    values = [value] * n_views if np.ndim(value) == 0 else list(value)
+    if len(values) != n_views:
+        raise ValueError(f"{name}={value}: {len(values)} for {n_views} views; give one number, or one for each view")
+    return values
+
+
+def _missing_probability(first: Float[Array, "n M"], missing: float, mechanism: Mechanism) -> Float[Array, "n M"]:
+    """The π of :func:`make_multiview`, given the first feature of each view."""
+    if mechanism == "mcar" or missing == 0:
+        return np.full(first.shape, missing)
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
+    spread = first.std(axis=0)
+    score = (first - first.mean(axis=0)) / np.where(spread > 0, spread, 1)  # a single sample has no spread
+    if mechanism == "mar":
+        score = np.where(np.arange(score.shape[1]) > 0, score[:, :1], -np.inf)
+    a = brentq(lambda a: expit(a + 2 * score).mean() - missing, -1e3, 1e3)
+    return np.asarray(expit(a + 2 * score))
 
 
 @dataclass(frozen=True)

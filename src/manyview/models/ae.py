@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
-from jaxtyping import Float
-from torch import Tensor
-
 from manyview.data.batch import Batch
-from manyview.estimator import Estimator, LikelihoodSpec
+from manyview.estimator import LikelihoodSpec
 from manyview.fusion import Fusion, MoE
 from manyview.latent import Latent, Point
+from manyview.models.deterministic import Deterministic
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Terms, cross_reconstruction
 
 __all__ = ["AE"]
 
 
 @final
-class AE(Estimator):
+class AE(Deterministic):
     r"""Multi-view autoencoder: each view's code reconstructs every view.
 
     .. math:: \mathcal L = -\frac{1}{M^2} \sum_{s=1}^M \sum_{m=1}^M \lVert x_m - d_m(f_s(x_s)) \rVert_2^2
@@ -56,21 +55,9 @@ class AE(Estimator):
     def latent(self) -> Latent:
         return Point(self.z_dim)
 
-    def fusion(self, n_views: int) -> Fusion:
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
         return MoE()
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         z = network.experts(batch).mean
-        log_lik = network.log_lik(z, batch)
-        if batch.present is None:
-            return elbo(log_lik, weights=z.new_full((1, 1), len(z) ** -2))
-        n_present = batch.present.sum(1).clamp(min=1).to(z.dtype)
-        return elbo(log_lik, weights=n_present.pow(-2).view(1, 1, -1), active=batch.present.T)
-
-    def beta_at(self, epoch: float) -> float:
-        """There are no divergences to weigh."""
-        return 1.0
-
-    def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
-        """The objective of each sample: codes have no noise to average over."""
-        return self.objective(network, batch, 1.0).value
+        return cross_reconstruction(network.reconstruction(z, batch), batch.present)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, final
-
-import numpy as np
-from annotated_types import Gt, Lt
+from collections.abc import Sequence
+from typing import final
 
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, MoE
-from manyview.latent import Gaussian, Latent, SparseGaussian
-from manyview.models.variational import Variational
+from manyview.latent import Latent
+from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.objectives import Terms, elbo
 
@@ -18,7 +16,7 @@ __all__ = ["MCVAE"]
 
 
 @final
-class MCVAE(Variational):
+class MCVAE(GaussianVariational):
     r"""Multi-channel variational autoencoder: each view has its own latent, and each latent generates every view.
 
     .. math:: \mathcal L = \sum_{s=1}^M \Big( \mathbb E_{q(z_s \mid x_s)} \Big[ \sum_{m=1}^M \log p(x_m \mid z_s) \Big]
@@ -72,30 +70,13 @@ class MCVAE(Variational):
     (4,)
     """
 
-    sparse: bool = False
-    threshold: Annotated[float, Gt(0), Lt(1)] = 0.2
-
     def latent(self) -> Latent:
-        return SparseGaussian(self.z_dim, self.threshold) if self.sparse else Gaussian(self.z_dim)
+        return self.normal_latent()
 
-    def fusion(self, n_views: int) -> Fusion:
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
         return MoE()
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         q = network.experts(batch)
         active = None if batch.present is None else batch.present.T
-        return elbo(network.log_lik(q.rsample(), batch), network.latent.kl(q), beta=beta, active=active)
-
-    @property
-    def dropout_rate_(self) -> np.ndarray:
-        return self._sparse_latent("dropout_rate_").dropout_rate.detach().numpy()
-
-    @property
-    def kept_dimensions_(self) -> np.ndarray:
-        return np.flatnonzero(self._sparse_latent("kept_dimensions_").kept.numpy())
-
-    def _sparse_latent(self, attribute: str) -> SparseGaussian:
-        latent = self.fitted_network().latent
-        if not isinstance(latent, SparseGaussian):
-            raise AttributeError(f"{attribute} belongs to sparse models: fit with sparse=True to have it")
-        return latent
+        return elbo(network.reconstruction(q.rsample(), batch), network.latent.kl(q), beta=beta, active=active)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
 
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, PoE, subset_products
-from manyview.latent import Gaussian, Latent
-from manyview.models.variational import Variational
+from manyview.latent import Latent
+from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.objectives import Terms, elbo
 
@@ -17,7 +18,7 @@ __all__ = ["MEMVAE"]
 
 
 @final
-class MEMVAE(Variational):
+class MEMVAE(GaussianVariational):
     r"""MVAE with a bound for all views together and one for each view alone (me_mVAE, "multi-ELBO").
 
     .. math:: \mathcal L = \mathrm{ELBO}(X) + \sum_{m=1}^M \mathrm{ELBO}(x_m)
@@ -55,15 +56,15 @@ class MEMVAE(Variational):
     """
 
     def latent(self) -> Latent:
-        return Gaussian(self.z_dim)
+        return self.normal_latent()
 
-    def fusion(self, n_views: int) -> Fusion:
-        return PoE(prior_expert=True)
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
+        return PoE(prior_expert=not self.sparse)
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         experts = network.experts(batch)
         joint = torch.ones(1, len(batch.x), dtype=torch.bool, device=experts.mean.device)
         members = torch.cat([joint, torch.eye(len(batch.x), dtype=torch.bool, device=joint.device)])
         # The product of an absent view with the prior is the prior, whose bound is zero: it needs no mask.
-        q = subset_products(experts, members, batch.present, prior_expert=True)
-        return elbo(network.log_lik(q.rsample(), batch), network.latent.kl(q), beta=beta, weights=members)
+        q = subset_products(experts, members, batch.present, prior_expert=not self.sparse)
+        return elbo(network.reconstruction(q.rsample(), batch), network.latent.kl(q), beta=beta, weights=members)

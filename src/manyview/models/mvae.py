@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, PoE
-from manyview.latent import Gaussian, Latent
-from manyview.models.variational import Variational
+from manyview.latent import Latent
+from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.objectives import Terms, elbo
 
@@ -15,7 +16,7 @@ __all__ = ["MVAE"]
 
 
 @final
-class MVAE(Variational):
+class MVAE(GaussianVariational):
     r"""Multimodal variational autoencoder: one latent for all views, its posterior a product of experts.
 
     .. math:: p(X, z) = p(z) \prod_{m=1}^M p(x_m \mid z), \qquad q(z \mid X) \propto p(z) \prod_{m=1}^M q(z \mid x_m)
@@ -52,12 +53,12 @@ class MVAE(Variational):
     """
 
     def latent(self) -> Latent:
-        return Gaussian(self.z_dim)
+        return self.normal_latent()
 
-    def fusion(self, n_views: int) -> Fusion:
-        return PoE(prior_expert=True)
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
+        return PoE(prior_expert=not self.sparse)
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         q = network.fusion(network.experts(batch), batch.present)
         z = q.rsample((1,))
-        return elbo(network.log_lik(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)
+        return elbo(network.reconstruction(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)

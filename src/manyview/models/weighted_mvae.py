@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast, final
 
 import numpy as np
 
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, GeneralisedPoE
-from manyview.latent import Gaussian, Latent
-from manyview.models.variational import Variational
+from manyview.latent import Latent
+from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.objectives import Terms, elbo
 
@@ -17,7 +18,7 @@ __all__ = ["WeightedMVAE"]
 
 
 @final
-class WeightedMVAE(Variational):
+class WeightedMVAE(GaussianVariational):
     r"""MVAE with a generalised product of experts: the weight of each view in each latent dimension is learned.
 
     .. math:: q(z \mid X) \propto \prod_{m=1}^M q(z \mid x_m)^{\alpha_m}, \qquad \sum_m \alpha_m = 1, \qquad
@@ -59,15 +60,15 @@ class WeightedMVAE(Variational):
     """
 
     def latent(self) -> Latent:
-        return Gaussian(self.z_dim)
+        return self.normal_latent()
 
-    def fusion(self, n_views: int) -> Fusion:
-        return GeneralisedPoE(n_views, self.z_dim)
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
+        return GeneralisedPoE(len(view_names), self.z_dim)
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         q = network.fusion(network.experts(batch), batch.present)
         z = q.rsample((1,))
-        return elbo(network.log_lik(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)
+        return elbo(network.reconstruction(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)
 
     @property
     def weights_(self) -> np.ndarray:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from manyview.nn.cnn import CNNDecoder, CNNEncoder
 from manyview.nn.mlp import MLP, choose
 
 Shape = tuple[int, ...]
+NetworkSpec = str | Mapping[str | int, Any] | nn.Module | Callable[..., nn.Module]
 
 
 def build_encoder(spec: object, in_shape: Sequence[int], out_dim: int, view: str) -> nn.Module:

@@ -54,6 +54,11 @@ class Totals:
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         return sums
 
+    def note(self, name: str, values: Tensor) -> None:
+        """Count what another objective has for the samples of the next mini-batch."""
+        total = values.detach().sum()
+        self.sums[name] = self.sums[name] + total if name in self.sums else total
+
     def means(self) -> dict[str, float]:
         """Each part per sample, one entry a view where it has views."""
         return {name: total / self.n for name, total in self.by_view(self.sums).items()}
@@ -110,10 +115,15 @@ class ObjectiveModule(pl.LightningModule):
         return [BatchLoader(self.validation.to(self.device), 1024, 1, shuffle=False)]
 
     def configure_optimizers(self) -> Any:
-        optimizer = make_optimizer(self.network, self.settings)
-        if self.settings.scheduler is None:
-            return optimizer
-        return [optimizer], [make_scheduler(optimizer, self.settings)]
+        adversary = self.network.adversary
+        theirs = [] if adversary is None else list(adversary.parameters())
+        apart = {id(parameter) for parameter in theirs}
+        ours = [parameter for parameter in self.network.parameters() if id(parameter) not in apart]
+        optimizers = [make_optimizer(ours, self.settings)]
+        if adversary is not None:
+            optimizers.append(make_optimizer(theirs, self.settings, adversary.learning_rate))
+        schedulers = [] if self.settings.scheduler is None else [make_scheduler(optimizers[0], self.settings)]
+        return optimizers, schedulers
 
     # ---- one epoch ----------------------------------------------------------------------------------------------
 
@@ -127,9 +137,12 @@ class ObjectiveModule(pl.LightningModule):
         return self.beta_at(self.current_epoch + self._steps / self.loader.n_batches)
 
     def training_step(self, batches: list[Batch], _: int) -> None:
-        optimizer = cast(torch.optim.Optimizer, self.optimizers())
+        optimizers: Any = self.optimizers()
+        optimizer, *adversarial = optimizers if isinstance(optimizers, list) else [optimizers]
         sums = []
         for batch in batches:
+            for other in adversarial:
+                self._step_adversary(other, batch)
             terms = self.objective(self.network, batch, self.beta)
             optimizer.zero_grad()
             self.manual_backward(-terms.value.mean())
@@ -142,6 +155,18 @@ class ObjectiveModule(pl.LightningModule):
                 self.trainer.should_stop = True
                 break
         self._check_finite(self.train_totals, sums, "training")
+
+    def _step_adversary(self, optimizer: Any, batch: Batch) -> None:
+        """The adversary's turn: some steps on the codes as they are now."""
+        adversary = self.network.adversary_
+        for step in range(adversary.n_steps):
+            value = self.network.adversarial(batch)
+            optimizer.zero_grad()
+            self.manual_backward(-value.mean())
+            optimizer.step()
+            adversary.after_step()
+            if step == adversary.n_steps - 1:
+                self.train_totals.note("adversary", value)
 
     def validation_step(self, batches: list[Batch], index: int) -> None:
         # The same draws of z in every epoch: the validation loss then changes with the weights alone.
@@ -212,7 +237,9 @@ class ObjectiveModule(pl.LightningModule):
         )
 
 
-def make_optimizer(network: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: list[torch.nn.Parameter], settings: TrainingSettings, learning_rate: float | None = None
+) -> torch.optim.Optimizer:
     """The optimiser of ``torch.optim`` with that name, fused where it can be."""
     cls = _find(settings.optimizer, torch.optim, torch.optim.Optimizer, "optimizer")
     if inspect.signature(cls.step).parameters["closure"].default is inspect.Parameter.empty:
@@ -220,10 +247,11 @@ def make_optimizer(network: Network, settings: TrainingSettings) -> torch.optim.
             f"optimizer={settings.optimizer!r} evaluates the objective several times in a step; choose Adam"
         )
     known = _check_arguments(cls, settings.optimizer_args, "optimizer_args")
-    args: dict[str, Any] = {"lr": settings.learning_rate, **settings.optimizer_args}
+    step_size = settings.learning_rate if learning_rate is None else learning_rate
+    args: dict[str, Any] = {"lr": step_size, **settings.optimizer_args}
     if "fused" in known and not {"foreach", "differentiable"} & set(args):
         args.setdefault("fused", True)
-    return cast(torch.optim.Optimizer, cls(network.parameters(), **args))
+    return cast(torch.optim.Optimizer, cls(parameters, **args))
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:

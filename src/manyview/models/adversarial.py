@@ -1,0 +1,69 @@
+"""What adversarial autoencoders share: codes without noise, held to the prior by an adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+from jaxtyping import Float
+from torch import Tensor
+
+from manyview.data.batch import Batch
+from manyview.estimator import Estimator, LikelihoodSpec
+from manyview.fusion import Fusion, MoE
+from manyview.latent import Latent, MatchedPoint
+from manyview.network import Network
+from manyview.nn import NetworkSpec
+from manyview.objectives import Terms, cross_reconstruction
+
+__all__ = ["Adversarial"]
+
+
+class Adversarial(Estimator):
+    r"""An autoencoder whose codes, over the samples, are to be distributed as the prior.
+
+    Parameters
+    ----------
+    likelihood : str, Likelihood or dict, default "mse"
+        What the decoders' outputs mean.
+    beta : float, default 1.0
+        Weight of the encoders' part in the game against the adversary.
+    beta_warmup : int, default 0
+        Epochs over which that weight grows linearly from 0.
+    discriminator : str, dict, Module or callable, default "mlp"
+        The adversary's network, from (rows, Z) to (rows, 1): specified as encoders are.
+    discriminator_learning_rate : float, optional
+        Step size of the adversary's optimiser; ``learning_rate`` when not given.
+    """
+
+    has_likelihood = False
+
+    likelihood: LikelihoodSpec = "mse"
+    beta: Annotated[float, Gt(0)] = 1.0
+    beta_warmup: Annotated[int, Ge(0)] = 0
+    discriminator: NetworkSpec = "mlp"
+    discriminator_learning_rate: Annotated[float, Gt(0)] | None = None
+
+    def latent(self) -> Latent:
+        """Codes without noise, and a standard normal prior."""
+        return MatchedPoint(self.z_dim)
+
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
+        """Each view keeps its code."""
+        return MoE()
+
+    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+        """Reconstruction of every view from every code, and how well the codes fool the adversary."""
+        z = network.experts(batch).mean
+        terms = cross_reconstruction(network.reconstruction(z, batch), batch.present)
+        generator = network.adversary_.generator(z, batch.present)
+        return Terms(terms.value + beta * generator, {**terms.parts, "generator": generator})
+
+    def beta_at(self, epoch: float) -> float:
+        """Beta after so many epochs: linear from 0 to its full value during the warm-up."""
+        return self.beta if epoch >= self.beta_warmup else self.beta * epoch / self.beta_warmup
+
+    def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
+        """The objective of each sample: codes have no noise to average over."""
+        return self.objective(network, batch, self.beta).value

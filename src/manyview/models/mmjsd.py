@@ -1,0 +1,106 @@
+"""Multimodal variational autoencoder with the Jensen-Shannon divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast, final
+
+from annotated_types import Ge
+
+from manyview.data.batch import Batch
+from manyview.fusion import Fusion, WeightedMoE
+from manyview.latent import Gaussian, Latent
+from manyview.models.variational import Variational
+from manyview.network import Network
+from manyview.objectives import Terms, elbo, jensen_shannon
+
+__all__ = ["MMJSD"]
+
+
+@final
+class MMJSD(Variational):
+    r"""Multimodal variational autoencoder whose views' posteriors, and the prior, are held together among themselves.
+
+    .. math:: q(z \mid X) = \sum_{m=1}^M \frac{\pi_m}{1 - \pi_{M+1}}\, q(z \mid x_m), \qquad
+        \mathcal L = \mathbb E_{q(z \mid X)} \Big[ \sum_{m=1}^M \log p(x_m \mid z) \Big]
+        - \beta\, \mathrm{JS}_\pi\big( q(z \mid x_1), \dots, q(z \mid x_M), p(z) \big)
+
+    .. math:: \mathrm{JS}_\pi = \sum_{m=1}^M \pi_m\, \mathrm{KL}\big(q(z \mid x_m) \,\Vert\, p_f(z \mid X)\big)
+        + \pi_{M+1}\, \mathrm{KL}\big(p(z) \,\Vert\, p_f(z \mid X)\big)
+
+    The *dynamic prior* :math:`p_f` is the weighted geometric mean
+    :math:`p_f \propto p(z)^{\pi_{M+1}} \prod_m q(z \mid x_m)^{\pi_m}` of the M + 1 distributions ("poe"), for which all
+    divergences are exact, or their arithmetic mean ("moe"), for which JS is the Jensen-Shannon divergence in the narrow
+    sense, estimated with the draws of z. Both are never negative, and zero if all M + 1 agree. By convexity the
+    objective with "moe" is a lower bound of log p(X) plus a constant that depends on π alone; with "poe" it is
+    a heuristic: compare models by ``score_samples``.
+
+    The mixture is of the M views, as in the authors' code; every view's draw is decoded, rather than one drawn for each
+    sample. With missing views, the mixture and the divergence are of those present and the prior, their weights
+    renormalised. With ``h_dim``, each view also has a private latent h_m, whose divergence from its prior is subtracted
+    with the same β.
+
+    Choose it where each view's own posterior is to be of use and all are to agree. Like all mixtures, it does not
+    add up the evidence of several views.
+
+    Parameters
+    ----------
+    dynamic_prior : {"poe", "moe"}, default "poe"
+        Which mean the dynamic prior is; the authors' experiments take the geometric one.
+    pi : sequence of float, optional
+        The weights π of the M views, in their order, and of the prior, last; all the same when not given. They are
+        scaled to sum to one.
+    h_dim : int, default 0
+        Number of dimensions of each view's private latent; 0 for none.
+    beta : float, default 1.0
+        Weight of the divergences; the authors take 2.5 or 5 for images.
+    beta_warmup : int, default 0
+        Epochs over which β grows linearly from 0.
+    **parameters
+        Those that all models share: see :class:`~manyview.estimator.Estimator`. The authors weigh likelihoods by
+        dimension: ``likelihood_weight="dimension"``.
+
+    References
+    ----------
+    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Multimodal generative learning utilizing Jensen-Shannon-divergence",
+    NeurIPS 2020. https://arxiv.org/abs/2006.08242
+
+    Examples
+    --------
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> model = mv.MMJSD(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> model.transform(views, given=["view_0"]).shape
+    (200, 2)
+    """
+
+    dynamic_prior: Literal["poe", "moe"] = "poe"
+    pi: Sequence[Annotated[float, Ge(0)]] | None = None
+    h_dim: Annotated[int, Ge(0)] = 0
+
+    def latent(self) -> Latent:
+        return Gaussian(self.z_dim, Gaussian(self.h_dim) if self.h_dim else None)
+
+    def fusion(self, view_names: Sequence[str]) -> Fusion:
+        n_views = len(view_names)
+        pi = [1.0] * (n_views + 1) if self.pi is None else [*self.pi]
+        if len(pi) != n_views + 1 or min(pi[:-1]) <= 0:
+            raise ValueError(
+                f"pi={self.pi!r}: give {n_views + 1} weights, one above 0 for each of the {n_views} views, and the "
+                "prior's last"
+            )
+        return WeightedMoE([weight / sum(pi) for weight in pi[:-1]])
+
+    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+        q, q_h = network.encode(batch)
+        z = q.rsample()
+        pi = cast(WeightedMoE, network.fusion).over_present(batch.present, len(batch))  # (M + 1, B)
+        divergence = jensen_shannon(q, network.latent.prior, pi, z=None if self.dynamic_prior == "poe" else z)
+        h = None
+        if q_h is not None:
+            h = q_h.rsample((len(z),))
+            kl_h = network.private_latent.kl(q_h)
+            divergence = divergence + (kl_h if batch.present is None else kl_h * batch.present.T).sum(0)
+        weights = (pi[:-1] / pi[:-1].sum(0).clamp(min=1e-30)).unsqueeze(1)
+        terms = elbo(network.reconstruction(z, batch, h), weights=weights)
+        return Terms(terms.value - beta * divergence, {**terms.parts, "kl": divergence})
