@@ -51,17 +51,51 @@ def mixed():
 
 CNN = {"image": {"channels": [4, 8]}, "table": {"hidden": [8]}}
 
+OPTIONS = {
+    "JMVAE alpha 0": Case(mv.JMVAE, {"alpha": 0.0}),
+    "JMVAE sparse": Case(mv.JMVAE, {"sparse": True}),
+    "DVCCA private": Case(mv.DVCCA, {"reference": "view_1", "private": True, "h_dim": 3}),
+    "DVCCA private sparse": Case(mv.DVCCA, {"private": True, "sparse": True}),
+    "MCVAE sparse": Case(mv.MCVAE, {"sparse": True}),
+    "MVAE sparse": Case(mv.MVAE, {"sparse": True}),
+    "MEMVAE sparse": Case(mv.MEMVAE, {"sparse": True}),
+    "WeightedMVAE sparse": Case(mv.WeightedMVAE, {"sparse": True}),
+    "MVTCAE sparse": Case(mv.MVTCAE, {"sparse": True}),
+    "MoPoEVAE sparse": Case(mv.MoPoEVAE, {"sparse": True}),
+    "MoPoEVAE all subsets": Case(mv.MoPoEVAE, {"subsets": "all"}),
+    "MMVAE normal dreg": Case(mv.MMVAE, {"posterior": "normal", "gradient": "dreg", "n_importance_samples": 3}),
+    "MMVAE softmax": Case(mv.MMVAE, {"scale_transform": "softmax", "learn_prior": True}),
+    "MMVAE softplus": Case(mv.MMVAE, {"scale_transform": "softplus", "learn_prior": True, "posterior": "normal"}),
+    "MMVAEPlus dreg": Case(mv.MMVAEPlus, {"gradient": "dreg", "n_importance_samples": 2, "h_dim": 2}),
+    "MMVAEPlus without h": Case(mv.MMVAEPlus, {"h_dim": 0, "posterior": "normal"}),
+    "MMJSD mixture": Case(mv.MMJSD, {"dynamic_prior": "moe"}),
+    "MMJSD private": Case(mv.MMJSD, {"h_dim": 2}),
+    "DMVAE without h": Case(mv.DMVAE, {"h_dim": 0}),
+    "DMVAE sparse": Case(mv.DMVAE, {"sparse": True}),
+    "WeightedDMVAE sparse": Case(mv.WeightedDMVAE, {"sparse": True}),
+    "MAAE saturating": Case(mv.MAAE, {"saturating": True, "discriminator": {"hidden": [8, 8], "activation": "elu"}}),
+    "MWAE clipped": Case(mv.MWAE, {"gradient_penalty": 0.0, "clip": 0.01}),
+}
+
 VARIANTS = {
     **{cls.__name__: Case(cls) for cls in MODELS},
-    "MCVAE sparse": Case(mv.MCVAE, {"sparse": True}),
-    "MMVAE normal dreg": Case(mv.MMVAE, {"posterior": "normal", "gradient": "dreg", "n_importance_samples": 3}),
+    **OPTIONS,
     **{f"{cls.__name__} with gaps": Case(cls, data=with_gaps()) for cls in MODELS},
     "MMVAE dreg with gaps": Case(mv.MMVAE, {"gradient": "dreg", "n_importance_samples": 2}, with_gaps()),
+    "JMVAE alpha 0 with gaps": Case(mv.JMVAE, {"alpha": 0.0}, with_gaps()),
+    "DVCCA private with gaps": Case(mv.DVCCA, {"private": True}, with_gaps()),
+    "MoPoEVAE all subsets with gaps": Case(mv.MoPoEVAE, {"subsets": "all"}, with_gaps()),
+    "MMJSD private mixture with gaps": Case(mv.MMJSD, {"dynamic_prior": "moe", "h_dim": 2}, with_gaps()),
     "MVAE images": Case(mv.MVAE, {"encoder": CNN, "decoder": CNN}, images()),
     "MMVAE images": Case(mv.MMVAE, {"encoder": CNN, "decoder": CNN, "n_importance_samples": 2}, images()),
+    "JMVAE images": Case(mv.JMVAE, {"encoder": CNN, "decoder": CNN}, images()),
+    "DMVAE images": Case(mv.DMVAE, {"encoder": CNN, "decoder": CNN}, images()),
     "MEMVAE mixed": Case(mv.MEMVAE, data=mixed()),
+    "MVTCAE mixed": Case(mv.MVTCAE, {"likelihood_weight": "dimension"}, mixed()),
     "MCVAE laplace warm-up": Case(mv.MCVAE, {"likelihood": "laplace", "beta": 0.5, "beta_warmup": 1}),
     "MVAE batch norm": Case(mv.MVAE, {"encoder": {"hidden": [8], "norm": "batch", "dropout": 0.2}}),
+    "MVAE conditional encoder": Case(mv.MVAE, {"condition": "encoder"}),
+    "MVAE conditional decoder": Case(mv.MVAE, {"condition": "decoder"}),
 }
 
 

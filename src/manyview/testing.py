@@ -940,8 +940,9 @@ def _fill_absent(batch: Batch, filler: float) -> Batch:
 def _with_weights(network: Network, source: Network, order: Sequence[int]) -> Network:
     """A network with the weights of another, whose views are in another order."""
     for parts in ("encoders", "decoders", "likelihoods"):
-        for part, m in zip(getattr(network, parts), order, strict=True):
-            part.load_state_dict(getattr(source, parts)[m].state_dict())
+        theirs = getattr(source, parts)
+        for part, m in zip(getattr(network, parts), order[: len(theirs)], strict=True):  # encoders may be none
+            part.load_state_dict(theirs[m].state_dict())
     network.latent.load_state_dict(source.latent.state_dict())
     if network.adversary is not None:
         network.adversary.load_state_dict(source.adversary_.state_dict())

@@ -11,6 +11,7 @@ from torch.distributions import kl_divergence
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, Joint
 from manyview.latent import Latent, map_parameters
+from manyview.messages import warn
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.nn import NetworkSpec
@@ -91,6 +92,8 @@ class JMVAE(GaussianVariational):
 
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         unimodal = self.alpha > 0 and len(view_names) > 1
+        if unimodal and self.sparse:
+            warn(f"sparse=True with alpha={self.alpha}: little is learned, see the docstring; take alpha=0 with it")
         return Joint(self.joint_encoder, unimodal=unimodal, prior_expert=not self.sparse)
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
