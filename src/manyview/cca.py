@@ -222,8 +222,8 @@ class LinearCCA(nn.Module):
     once (Maxdiff of ten Berge): the sum of :func:`total_correlation`, for which each view must now make do with one
     rotation in all its pairs. :math:`W_m = \hat S_{mm}^{-1/2} Q_m`, and the orthogonal :math:`Q_m` are found by an
     ascent from the solution of MAXVAR, each in turn the best for the others, to what may be a local maximum where the
-    correlations are weak. What is left free, a rotation that all views share, makes the mean cross-correlation of the pairs diagonal and descending. A column's sign makes its
-    largest weight in the first view positive.
+    correlations are weak. What is left free, a rotation that all views share, makes the mean cross-correlation of the
+    pairs diagonal and descending. A column's sign makes its largest weight in the first view positive.
 
     Until it is fitted, the projection is the identity.
 

@@ -166,6 +166,13 @@ def check_shapes(case: Case) -> None:
     _require(len(names) == z_dim, f"get_feature_names_out gives {len(names)} names for {z_dim} dimensions")
     for latent in model.predict_latents(views):
         _require(latent.shape == (n, z_dim), f"predict_latents has shape {latent.shape}, not {(n, z_dim)}")
+    private = model.network_.latent.private
+    if private is None:
+        _refuses(lambda: model.transform_private(views), "transform_private, without private latents,")
+    else:
+        for name, h in model.transform_private(views).items():
+            _require(h.shape == (n, private.z_dim), f"transform_private[{name!r}] has shape {h.shape}")
+            _finite(h, f"transform_private[{name!r}]")
     q = model.network_.posterior(case.batch)
     shapes = (tuple(q.batch_shape), tuple(q.event_shape))
     _require(shapes == ((n,), (z_dim,)), f"the posterior has batch and event shape {shapes}, not {((n,), (z_dim,))}")

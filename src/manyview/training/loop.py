@@ -202,11 +202,11 @@ class ObjectiveModule(pl.LightningModule):
         """Keep the weights if they are the best so far, and stop when that has not happened for long."""
         epoch = self.current_epoch + 1
         loss = row.get("val_loss")
-        # While beta grows, losses of different epochs are not of the same objective.
-        warming_up = self.beta_at(epoch) > self.beta_at(epoch - 1)
-        if loss is None or warming_up or loss < self._best_loss:
+        # While beta grows, and against an adversary that changes, losses of different epochs cannot be compared.
+        incomparable = self.network.adversary is not None or self.beta_at(epoch) > self.beta_at(epoch - 1)
+        if loss is None or incomparable or loss < self._best_loss:
             self.best_epoch = epoch
-            self._best_loss = float("inf") if loss is None or warming_up else loss
+            self._best_loss = float("inf") if loss is None or incomparable else loss
             self._keep_weights()
         elif self.settings.patience is not None and epoch - self.best_epoch >= self.settings.patience:
             self.trainer.should_stop = True
