@@ -347,6 +347,32 @@ class ScoresNothing(Sound):
         return torch.full((len(batch),), torch.nan)
 
 
+class ForgetsTheWeights(Sound):
+    """The mean of log p(X | z) over draws of the posterior: no evidence."""
+
+    def evaluate(self, network, batch, n_samples):
+        return network.log_lik(network.posterior(batch).sample((n_samples,)), batch).sum(-2).mean(0)
+
+
+class ShiftsTheEvidence(Sound):
+    def evaluate(self, network, batch, n_samples):
+        return super().evaluate(network, batch, n_samples) + batch.x[0].new_full((len(batch),), 0.7)
+
+
+class IgnoresCovariates(Sound):
+    def build(self, views, covariates=None):
+        network = super().build(views)
+        network.decoders_see_covariates = network.encoders_see_covariates = False
+        return network
+
+
+class TakesAnyCategory(Sound):
+    def transform(self, X, *views, covariates=None, **options):
+        if covariates is not None:
+            covariates = {**covariates, "site": np.where(np.isin(covariates["site"], ["north"]), "north", "south")}
+        return super().transform(X, *views, covariates=covariates, **options)
+
+
 class TunesItself(Sound):
     def fit(self, X, *views, **options):
         self.learning_rate = 2 * self.learning_rate
@@ -401,6 +427,10 @@ BROKEN = [
     (SystemNoise, "determinism", "with the same seed"),
     (LearnsFromQuestions, "determinism", r"after answering, .*fusion\.count"),
     (RefusesToScore, "sampling", "not today"),
+    (ForgetsTheWeights, "log_likelihood", "score_samples differs on average"),
+    (ShiftsTheEvidence, "log_likelihood", "score_samples differs on average"),
+    (IgnoresCovariates, "covariates", "covariates make no difference"),
+    (TakesAnyCategory, "covariates", "unseen category"),
     (ScoresNothing, "sampling", "not finite"),
     (ScoresNothing, "model_selection", "not finite"),
     (LosesWhatItLearned, "saving", "of the loaded model, these differ: transform"),

@@ -881,7 +881,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             for s, z in enumerate(codes):
                 q_h = found.q_h
                 if q_h is not None and network.fusion.per_view:
-                    q_h = network.only(q_h, torch.eye(len(codes))[s].unsqueeze(1))
+                    q_h = network.only(q_h, torch.eye(len(codes), dtype=torch.bool)[s].unsqueeze(1))
                 for m in range(len(self.views_)):
                     h = None if q_h is None else q_h.mean
                     out[s][m].append(self._expected_view(m, z, h, _rows(c, found.rows)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
@@ -129,9 +129,9 @@ class Network(nn.Module):
             q = scaled_rows(q, ~batch.present.any(1), self.latent.prior_scale)
         return q, None if q_h is None else self.only(q_h, batch.present.T)
 
-    def only(self, q_h: Independent[Any], present: Float[Tensor, "M #B"]) -> Independent[Any]:
+    def only(self, q_h: Independent[Any], present: Bool[Tensor, "M #B"]) -> Independent[Any]:
         """The posteriors of the private latents of some views; the prior for the others."""
-        mask, prior = present.bool().unsqueeze(-1), self.private_latent.prior.base_dist
+        mask, prior = present.unsqueeze(-1), self.private_latent.prior.base_dist
         return map_parameters(q_h, lambda name, value: value.where(mask, getattr(prior, name)))
 
     @property

@@ -882,7 +882,7 @@ def _some_z(case: Case) -> Tensor:
 
 def _importance_estimate(case: Case, views: Views, **options: Any) -> tuple[Tensor, Tensor]:
     """The mean of some calls of score_samples, and its standard error."""
-    scores = [case.fitted.score_samples(views, n_samples=500, random_state=i, **options) for i in range(8)]
+    scores = [case.fitted.score_samples(views, n_samples=5000, random_state=i, **options) for i in range(8)]
     values = torch.from_numpy(np.stack(scores)).double()
     return values.mean(0), values.std(0) / len(scores) ** 0.5
 

@@ -27,7 +27,7 @@ def make_network(model, kinds=KINDS):
     likelihoods = [as_likelihood(kind).build(shape) for kind, shape in zip(kinds, SHAPES, strict=True)]
     network = Network(
         latent,
-        model.fusion(M),
+        model.fusion([f"view_{m}" for m in range(M)]),
         [
             nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(s)), 8), nn.Tanh(), nn.Linear(8, latent.width))
             for s in SHAPES
