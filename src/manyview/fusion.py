@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, cast, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
@@ -154,7 +154,8 @@ def mixture(
         pi = torch.where(any_active, pi * active, 1.0)
         components = map_parameters(components, lambda name, value: torch.where(any_active, value, _STANDARD[name]))
     by_row = map_parameters(components, lambda _, value: value.movedim(0, 1))
-    return MixtureSameFamily(Categorical(probs=pi, validate_args=False), by_row, validate_args=False)
+    # Logarithms, because Categorical takes a probability of 0 for 1e-7, which a narrow absent expert can make count.
+    return MixtureSameFamily(Categorical(logits=pi.log(), validate_args=False), by_row, validate_args=False)
 
 
 def scaled_rows(q: Distribution, rows: Bool[Tensor, "*B"], scale: Float[Tensor, " Z"]) -> Distribution:
@@ -344,28 +345,24 @@ class WeightedMoE(Fusion):
 
     Parameters
     ----------
-    weights : sequence of float
-        The weights π of the views, positive; what they lack to one is the weight of the prior, which is no expert.
+    pi : sequence of float
+        The weights π of the views and, last, of the prior, which is no expert; they sum to one.
     """
 
-    def __init__(self, weights: Sequence[float]) -> None:
+    def __init__(self, pi: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("weights", torch.tensor([*weights]), persistent=False)
+        self.register_buffer("pi", torch.tensor(pi), persistent=False)
 
-    weights: Tensor
+    pi: Tensor
 
-    def over_present(self, present: Bool[Tensor, "B M"] | None, n_rows: int) -> Float[Tensor, "M1 B"]:
-        """The weights of the views and, last, of the prior; those present share the whole with the prior."""
-        pi = torch.cat([self.weights, (1 - self.weights.sum(0, keepdim=True)).clamp(min=0)])
-        pi = pi.unsqueeze(1).expand(-1, n_rows)
-        if present is None:
-            return pi
-        pi = pi * torch.cat([present.T, present.new_ones(1, n_rows)])
-        return pi / pi.sum(0).clamp(min=1e-30)
+    def over_present(self, present: Bool[Tensor, "B M"]) -> Float[Tensor, "M1 B"]:
+        """The weights of each sample's views and, last, of the prior: those that are present share the whole."""
+        pi = self.pi.unsqueeze(1) * torch.cat([present.T, present.new_ones(1, len(present))])
+        return pi / pi.sum(0)
 
     def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> MixtureSameFamily:
         """The mixture of the experts that are present."""
-        return mixture(experts, present, self.weights)
+        return mixture(experts, present, self.pi[:-1])
 
 
 @final
@@ -390,8 +387,13 @@ class Reference(Fusion):
         only[:, self.reference] = True
         return torch.where(present[:, self.reference, None], only, present)
 
+    def draw(self, present: Bool[Tensor, "B M"]) -> Int[Tensor, " B"]:
+        """One of the active views of each sample, each as likely as the others; any view if there is none."""
+        active = self.active(present)
+        return (torch.rand(active.shape, device=active.device) + active).argmax(1)
+
     def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> Distribution:
-        """The reference's expert."""
+        """The reference's expert, or the mixture of the active ones."""
         if present is None:
             return map_parameters(experts, lambda _, value: value[self.reference])
         return mixture(experts, self.active(present))
