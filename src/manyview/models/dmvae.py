@@ -55,7 +55,9 @@ class DMVAE(GaussianVariational):
 
     With λ = β = 1 each pair (s, m) is an evidence lower bound of :math:`\log p(x_m)`. So the divergence of each
     source's z enters M times, once for each view decoded from it, and that of each :math:`h_m` M + 1 times, once for
-    each source; the authors' code counts the same. Where views are missing, both sums run over those present.
+    each source; the authors' code counts the same. λ goes with the view that is decoded. Where views are missing, both
+    sums run over those present. The prior is an expert of every :math:`q(z \mid X)`, also where X is a single view;
+    the paper takes that view's posterior as it is.
 
     The count matters. What the views share costs as much in z as in a private latent of each, M (M + 1) times, so that
     z is sure to hold it only if private latents have no room for it: choose ``h_dim`` no larger than what each view has
@@ -67,8 +69,8 @@ class DMVAE(GaussianVariational):
 
     Parameters
     ----------
-    h_dim : int, default 2
-        Dimensions of the private latent of each view; 0 for none. The paper has 1 for MNIST, 4 for SVHN, and 10 for z.
+    h_dim : int, default 1
+        Dimensions of the private latent of each view; 0 for none. The paper has 1 for MNIST, 4 for SVHN.
     likelihood_weight : float, "dimension", or dict of these by view, default 1.0
         The weights λ of the views. The paper weighs MNIST 50 times as much as SVHN.
     beta : float, default 1.0
@@ -91,15 +93,14 @@ class DMVAE(GaussianVariational):
 
     Examples
     --------
-    >>> from manyview.datasets import make_multiview
-    >>> from manyview.models.dmvae import DMVAE
-    >>> views = make_multiview(200, (10, 8), n_shared=2, n_private=1, random_state=0)
-    >>> model = DMVAE(z_dim=2, h_dim=1, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(200, (10, 8), n_shared=2, n_private=1, random_state=0)
+    >>> model = mv.DMVAE(z_dim=2, h_dim=1, max_epochs=5, random_state=0, verbose=False).fit(views)
     >>> model.transform(views).shape, model.transform_private(views)["view_1"].shape
     ((200, 2), (200, 1))
     """
 
-    h_dim: Annotated[int, Ge(0)] = 2
+    h_dim: Annotated[int, Ge(0)] = 1
 
     def latent(self) -> Latent:
         return self.normal_latent(self.h_dim)

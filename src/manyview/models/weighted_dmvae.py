@@ -32,7 +32,7 @@ class WeightedDMVAE(GaussianVariational):
         - \beta\, \mathrm{KL}\big(q(h_m \mid x_m) \,\Vert\, p(h_m)\big) \Big)
 
     with the sources :math:`q_0 = q(z \mid X)` and :math:`q_s = q(z \mid x_s)`. The objective is that of
-    :class:`~manyview.models.dmvae.DMVAE`, which says how often each divergence enters, and why; there is no paper of
+    :class:`~manyview.models.DMVAE`, which says how often each divergence enters, and why; there is no paper of
     this model. The joint posterior is that of :class:`~manyview.models.WeightedMVAE`: without the prior, and as wide
     as a single expert's. Where views are missing, those present share the whole weight, and the sums run over them; a
     view alone is its own joint posterior.
@@ -42,7 +42,7 @@ class WeightedDMVAE(GaussianVariational):
 
     Parameters
     ----------
-    h_dim : int, default 2
+    h_dim : int, default 1
         Dimensions of the private latent of each view; 0 for none. Choose it, and ``z_dim``, as for DMVAE.
     likelihood_weight : float, "dimension", or dict of these by view, default 1.0
         The weights λ of the views.
@@ -76,15 +76,14 @@ class WeightedDMVAE(GaussianVariational):
 
     Examples
     --------
-    >>> from manyview.datasets import make_multiview
-    >>> from manyview.models.weighted_dmvae import WeightedDMVAE
-    >>> views = make_multiview(200, (10, 8), n_shared=2, n_private=1, random_state=0)
-    >>> model = WeightedDMVAE(z_dim=2, h_dim=1, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> import manyview as mv
+    >>> views = mv.datasets.make_multiview(200, (10, 8), n_shared=2, n_private=1, random_state=0)
+    >>> model = mv.WeightedDMVAE(z_dim=2, h_dim=1, max_epochs=5, random_state=0, verbose=False).fit(views)
     >>> model.weights_.sum(axis=0).round(3)
     array([1., 1.], dtype=float32)
     """
 
-    h_dim: Annotated[int, Ge(0)] = 2
+    h_dim: Annotated[int, Ge(0)] = 1
 
     def latent(self) -> Latent:
         return self.normal_latent(self.h_dim)
