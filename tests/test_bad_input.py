@@ -140,7 +140,7 @@ PARAMETER_CASES = [
           ("learning_rate", "fast", "input should be a valid number"),
           ("max_epochs", 0, "input should be greater than 0; or input should be 'auto'"),
           ("max_epochs", "many", "input should be a valid integer; or input should be 'auto'"),
-          ("batch_size", 0, "input should be greater than 0; or input should be 'full'"),
+          ("batch_size", 0, "input should be greater than 0; or input should be 'auto' or 'full'"),
           ("validation_fraction", 1.0, "input should be less than 1"),
           ("validation_fraction", -0.1, "input should be greater than or equal to 0"),
           ("patience", 0, "input should be greater than 0"),
