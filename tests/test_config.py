@@ -3,18 +3,29 @@
 import logging
 import math
 import re
-from typing import Annotated, final
 
 import numpy as np
 import pytest
 import torch
-from annotated_types import Gt
 from omegaconf import OmegaConf
 from torch import nn
 
-from manyview import AE, MCVAE, MEMVAE, MMVAE, MVAE, WeightedMVAE, load
+from manyview import (
+    AE,
+    DMVAE,
+    DVCCA,
+    JMVAE,
+    MAAE,
+    MCVAE,
+    MEMVAE,
+    MMJSD,
+    MMVAE,
+    MVAE,
+    MMVAEPlus,
+    WeightedMVAE,
+    load,
+)  # fmt: skip
 from manyview.config import read_config
-from manyview.models import Variational
 
 MLP_ENCODER = "multiviewae.architectures.mlp.VariationalEncoder"
 MLP_DECODER = "multiviewae.architectures.mlp.Decoder"
@@ -130,14 +141,6 @@ IMAGE_TEXT_READ = {
     "device": "cpu",
     "max_epochs": 2,
 }
-
-
-@final
-class Private(Variational):
-    """A model with private latents, as far as a configuration is concerned."""
-
-    s_dim: Annotated[int, Gt(0)] = 2
-    latent, fusion, objective = MVAE.latent, MVAE.fusion, MVAE.objective
 
 
 @pytest.fixture
@@ -299,9 +302,9 @@ def test_the_file_of_the_tutorial(write):
 
 def test_the_listing_of_the_tutorial(write):
     settings = {"name": "mlp", "hidden": [256, 256], "activation": "relu", "bias": True}
-    assert read_config(write(TUTORIAL), Private) == {
-        "z_dim": 64,
-        "s_dim": 30,
+    assert read_config(write(TUTORIAL), DMVAE) == {
+        "z_dim": 34,
+        "h_dim": 30,
         "learning_rate": 1e-5,
         "encoder": {"default": settings},
         "decoder": {"default": settings},
@@ -318,7 +321,37 @@ def test_the_listing_of_the_tutorial(write):
         (MVAE, {"model": {"z_dim": 3, "seed": 4}}, {"z_dim": 3, "random_state": 4}),
         (MVAE, {"model": {"seed": 4, "seed_everything": False}}, {}),
         (MVAE, {"model": {"seed_everything": True}}, {}),
-        (MVAE, {"model": {"sparse": False, "threshold": 0.2, "beta": 2, "warmup": 9}}, {"beta": 2, "beta_warmup": 9}),
+        (MMVAE, {"model": {"sparse": False, "threshold": 0.2, "beta": 2, "warmup": 9}}, {"beta": 2, "beta_warmup": 9}),
+        (MVAE, {"model": {"sparse": True, "threshold": 0.1}}, {"sparse": True, "threshold": 0.1}),
+        (JMVAE, {"model": {"alpha": 0.3}}, {"alpha": 0.3}),
+        (DVCCA, {"model": {"z_dim": 4, "private": True}}, {"z_dim": 4, "private": True}),
+        (DMVAE, {"model": {"z_dim": 10, "s_dim": 3}}, {"z_dim": 7, "h_dim": 3}),
+        (
+            MMVAEPlus,
+            {"model": {"z_dim": 64, "s_dim": 32, "K": 1}},
+            {"z_dim": 32, "h_dim": 32, "n_importance_samples": 1},
+        ),
+        (MMJSD, {"model": {"z_dim": 10, "s_dim": 3, "private": True}}, {"z_dim": 7, "h_dim": 3}),
+        (MMJSD, {"model": {"z_dim": 10, "s_dim": 3, "private": False}}, {"z_dim": 10, "h_dim": 0}),
+        (
+            MAAE,
+            {"out_dir": "", "discriminator": {"hidden_layer_dim": [5], "non_linear": True, "is_wasserstein": False}},
+            {"discriminator": {"hidden": [5], "activation": "relu"}},
+        ),
+        (AE, {"datamodule": {"batch_size": None, "is_labelled": True}}, {"batch_size": "full"}),
+        (
+            MVAE,
+            enc(**network("multiviewae.architectures.mlp.ConditionalVariationalEncoder", num_cat=3)),
+            {"condition": "encoder", "encoder": {0: {"name": "mlp"}}},
+        ),
+        (
+            MVAE,
+            {
+                **enc(**network("multiviewae.architectures.mlp.ConditionalVariationalEncoder", num_cat=3)),
+                "decoder": {"dec0": network("multiviewae.architectures.mlp.ConditionalDecoder", num_cat=3)},
+            },
+            {"condition": "both", "encoder": {0: {"name": "mlp"}}, "decoder": {0: {"name": "mlp"}}},
+        ),
         (MVAE, {"model": {"join_type": "PoE", "private": False, "use_GPU": False}}, {"device": "cpu"}),
         (MVAE, {"model": {"use_GPU": True}}, {"device": "auto"}),
         (MCVAE, {"model": {"sparse": True, "threshold": 0.3}, "out_dir": "x"}, {"sparse": True, "threshold": 0.3}),
@@ -402,7 +435,7 @@ def test_translations(cls, cfg, expected):
         (MVAE, {"model": {"seed": 1, "z_dims": 3}}, r"model: unknown key 'z_dims'; did you mean 'z_dim'\?"),
         (MVAE, {"model": {"K": 3}}, "model: K=3, but MVAE has no importance samples; remove it"),
         (AE, {"model": {"beta": 1}, "prior": None}, "model: beta=1, but AE has no weight of the divergences"),
-        (MVAE, {"model": {"sparse": True}}, "model: sparse=True, but MVAE has no sparse variant"),
+        (MMVAE, {"model": {"sparse": True}}, "model: sparse=True, but MMVAE has no sparse variant"),
         (MVAE, {"model": {"alpha": 1.0}}, "model: alpha=1.0, but MVAE has no weight alpha"),
         (MVAE, {"model": {"private": True}}, "model: private=True, but MVAE has no private latents"),
         (MVAE, {"model": {"join_type": "Mean"}}, "model: join_type='Mean', but MVAE joins views by PoE"),
@@ -421,11 +454,6 @@ def test_translations(cls, cfg, expected):
             rf"encoder\.enc0\._target_: unknown target .*; did you mean '{MLP_ENCODER}'",
         ),
         (MVAE, enc(**network(MLP_DECODER)), r"encoder\.enc0\._target_: unknown target"),
-        (
-            MVAE,
-            enc(**network("multiviewae.architectures.mlp.ConditionalVariationalEncoder", num_cat=3)),
-            r"encoder\.enc0: multiviewae\S*: conditional networks are not available yet",
-        ),
         (
             MVAE,
             enc(**network(CNN_ENCODER, layer0={"layer": "Conv2d"})),
@@ -470,15 +498,17 @@ def test_translations(cls, cfg, expected):
             {"decoder": {"dec0": {"dec_dist": dist("Bernoulli"), "init_logvar": -3}}},
             "Bernoulli has no variance, which init_logvar sets",
         ),
-        (
-            MVAE,
-            {"datamodule": {"batch_size": None}},
-            "datamodule: batch_size=null, all the data, is not supported: set a number",
-        ),
         (MVAE, {"datamodule": {"batchsize": 3}}, "datamodule: unknown key 'batchsize'; did you mean 'batch_size'"),
         (MVAE, {"datamodule": {"_target_": "mine.Data"}}, "datamodule: mine.Data is not used: give the data to fit"),
         (MVAE, {"datamodule": {"dataset": {"_target_": "mine.Data"}}}, "datamodule: mine.Data is not used"),
-        (MVAE, {"datamodule": {"is_labelled": True}}, "datamodule: labels and lists of paths cannot be read"),
+        (MVAE, {"datamodule": {"dataset": {"is_path_ds": True}}}, "datamodule: lists of paths cannot be read"),
+        (DMVAE, {"model": {"z_dim": 4, "s_dim": 4}}, "model: s_dim=4 must be below z_dim=4, which includes it"),
+        (
+            MVAE,
+            {"out_dir": "", "discriminator": {"hidden_layer_dim": [5]}},
+            "discriminator: MVAE has none; remove this section",
+        ),
+        (MAAE, {"out_dir": "", "discriminator": {"layers": 2}}, "discriminator: unknown key 'layers'"),
         (
             MVAE,
             {"prior": None, "trainer": {"resume_from_checkpoint": "x.ckpt"}},

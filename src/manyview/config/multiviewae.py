@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyview.config.source import Source
 from manyview.fusion import Fusion, Mean, PoE
-from manyview.latent import Gaussian, Laplacian, Latent, Point
+from manyview.latent import Gaussian, Laplacian, Latent, MatchedPoint, Point
 from manyview.likelihoods import LIKELIHOODS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["is_theirs", "translate"]
 logger = logging.getLogger("manyview")
 
 _THEIRS = "multiviewae."
-_SECTIONS = ("model", "encoder", "decoder", "prior", "datamodule", "trainer", "callbacks", "logger")
+_SECTIONS = ("model", "encoder", "decoder", "discriminator", "prior", "datamodule", "trainer", "callbacks", "logger")
 
 # Keys of the section model: the hyperparameter, and what a model without it lacks.
 _MODEL = {
@@ -35,7 +35,7 @@ _MODEL = {
     "DREG_loss": ("gradient", "choice of the gradient's estimator"),
     "sparse": ("sparse", "sparse variant"),
     "threshold": ("threshold", "sparse variant"),
-    "s_dim": ("s_dim", "private latents"),
+    "s_dim": ("h_dim", "private latents"),
     "private": ("private", "private latents"),
     "alpha": ("alpha", "weight alpha"),
     "seed": ("random_state", "random state"),
@@ -52,11 +52,11 @@ _UNUSED = {
 _FUSIONS: dict[str, type[Fusion]] = {"PoE": PoE, "Mean": Mean}
 
 # Distributions of z: the name in our hyperparameter ``posterior``, and the latent.
-_POSTERIORS: dict[str, tuple[str, type[Latent]]] = {
-    "Default": ("", Point),
-    "Normal": ("normal", Gaussian),
-    "MultivariateNormal": ("normal", Gaussian),
-    "Laplace": ("laplace", Laplacian),
+_POSTERIORS: dict[str, tuple[str, tuple[type[Latent], ...]]] = {
+    "Default": ("", (Point, MatchedPoint)),
+    "Normal": ("normal", (Gaussian,)),
+    "MultivariateNormal": ("normal", (Gaussian,)),
+    "Laplace": ("laplace", (Laplacian,)),
 }
 _LIKELIHOODS = {
     "Default": "mse",
@@ -82,7 +82,7 @@ def is_theirs(content: Mapping[str, Any], cls: type[Estimator]) -> bool:
         ({"prior", "datamodule", "callbacks", "logger", "out_dir", "model_name"} & content.keys())
         or ("model" in content and _DISTRIBUTION.keys() & content.keys())
         or (isinstance(model, Mapping) and words & model.keys())
-        or any(_has_words(content.get(role)) for role in _DISTRIBUTION)
+        or any(_has_words(content.get(role)) for role in (*_DISTRIBUTION, "discriminator"))
     )
 
 
@@ -109,6 +109,7 @@ class _Translation:
         self.known = {field.name for field in fields(cls)}
         self.said: set[str] = set()
         self.posteriors: dict[str, str] = {}  # which section asks for which distribution of z
+        self.conditional: set[str] = set()  # which networks get the labels
 
     def run(self, content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         self.source.check_keys("", content, [*_SECTIONS, "out_dir", "model_name"])
@@ -118,9 +119,13 @@ class _Translation:
             self.model(sections["model"]),
             self.networks(sections["encoder"], "encoder"),
             self.networks(sections["decoder"], "decoder"),
+            self.discriminator(sections["discriminator"]),
             self.datamodule(sections["datamodule"]),
         ]
         self.prior(sections["prior"])
+        if self.conditional:
+            parts.append({"condition": "both" if len(self.conditional) == 2 else self.conditional.pop()})
+            self.say("conditional networks: give labels= (or covariates=) to fit, and to every method after it")
         given = self.source.merge([*parts, self.posterior()])
         if given.get("sparse") and "prior" in self.posteriors:
             raise self.source.error("prior", "sparse models have a log-uniform prior; remove this section")
@@ -154,6 +159,7 @@ class _Translation:
             self.check_join_type(given.pop("join_type"))
         if not given.get("sparse") and ("threshold" not in self.known or given.get("threshold") == 0):
             given.pop("threshold", None)  # it has no effect without sparse
+        self.read_private(given)
         hyperparameters = {}
         for key, value in given.items():
             name, meaning = _MODEL[key]
@@ -163,6 +169,20 @@ class _Translation:
                 message = f"{key}={value!r}, but {self.cls.__name__} has no {meaning}"
                 raise self.source.error("model", f"{message}; remove it, or choose a model that has")
         return hyperparameters
+
+    def read_private(self, given: dict[str, Any]) -> None:
+        """Their z_dim counts private dimensions as well; ours does not."""
+        if "private" in self.known or "h_dim" not in self.known:
+            return
+        if not given.pop("private", True):
+            given["s_dim"] = 0
+            return
+        if "s_dim" in given and "z_dim" in given:
+            if not given["s_dim"] < given["z_dim"]:
+                message = f"s_dim={given['s_dim']} must be below z_dim={given['z_dim']}, which includes it"
+                raise self.source.error("model", message)
+            given["z_dim"] -= given["s_dim"]
+            self.say(f"z_dim counts private dimensions there: z_dim={given['z_dim']}, h_dim={given['s_dim']} here")
 
     def check_join_type(self, value: str) -> None:
         """The fusion is a matter of the class: what the file says must agree."""
@@ -200,13 +220,14 @@ class _Translation:
         if target is not None and not str(target).startswith(_THEIRS):
             return {"_target_": target, **spec}  # a user's own class
         if target is not None:
-            if ".Conditional" in target:
-                raise self.source.error(path, f"{target}: conditional networks are not available yet")
             targets = {
                 f"{_THEIRS}architectures.{kind}.{variant}{role.capitalize()}": kind
                 for kind in ("mlp", "cnn")
-                for variant in ("", "Variational")
+                for variant in ("", "Variational", "Conditional", "ConditionalVariational", "VariationalConditional")
             }
+            if ".Conditional" in target or ".VariationalConditional" in target:
+                self.conditional.add(role)
+                spec.pop("num_cat", None)  # the labels say how many there are
             self.source.check_keys(f"{path}._target_", [target], targets, "target")
             kind = targets[target]
             self.say(f"{target} -> manyview.nn.{'MLP' if kind == 'mlp' else f'CNN{role.capitalize()}'}")
@@ -218,6 +239,21 @@ class _Translation:
             del spec["bias"]  # our CNNs always have it
         settings = {ours: convert(spec[key]) for key, (ours, convert) in _SETTINGS.items() if key in spec}
         return {"name": kind, **settings} if kind else settings
+
+    def discriminator(self, section: dict[str, Any]) -> dict[str, Any]:
+        """The adversary's network."""
+        if not section:
+            return {}
+        if "discriminator" not in self.known:
+            raise self.source.error("discriminator", f"{self.cls.__name__} has none; remove this section")
+        target = f"{_THEIRS}architectures.mlp.Discriminator"
+        self.source.check_keys("discriminator._target_", [section.pop("_target_", target)], [target], "target")
+        section.pop("is_wasserstein", None)  # the class of the model says it
+        self.source.check_keys("discriminator", section, [*_SETTINGS, "dropout_threshold"])
+        settings = {ours: convert(section[key]) for key, (ours, convert) in _SETTINGS.items() if key in section}
+        if section.get("dropout_threshold"):
+            settings["dropout"] = section["dropout_threshold"]
+        return {"discriminator": settings}
 
     def distribution(self, spec: dict[str, Any], path: str, allowed: Iterable[str]) -> str:
         """The short name of a distribution, taken out of its section."""
@@ -265,16 +301,16 @@ class _Translation:
         """The hyperparameter of that name, if the model has it; an error if the model cannot do what is asked."""
         given: dict[str, Any] = {}
         for path, theirs in self.posteriors.items():
-            name, family = _POSTERIORS[theirs]
+            name, families = _POSTERIORS[theirs]
             asked: dict[str, Any] = {"posterior": name} if name and "posterior" in self.known else {}
             latent = self.cls(**asked).latent()
-            if not isinstance(latent, family):
+            if not isinstance(latent, families):
                 has = f"the latents of {self.cls.__name__} are {type(latent).__name__}"
                 raise self.source.error(path, f"{theirs}, but {has}")
             if given and asked != given:
                 raise self.source.error(path, f"{theirs}, but another section says {given['posterior']!r}")
             given = asked
-            self.say(f"{_THEIRS}base.distributions.{theirs} -> manyview.latent.{family.__name__}")
+            self.say(f"{_THEIRS}base.distributions.{theirs} -> manyview.latent.{type(latent).__name__}")
         return given
 
     def datamodule(self, section: dict[str, Any]) -> dict[str, Any]:
@@ -287,13 +323,13 @@ class _Translation:
                 raise self.source.error("datamodule", f"{target} is not used: give the data to fit; remove it")
             if target is not None:
                 self.say(f"{target} -> manyview.Views")
-        if section.get("is_labelled") or dataset.get("is_path_ds"):
-            raise self.source.error("datamodule", "labels and lists of paths cannot be read: give arrays to fit")
+        if dataset.get("is_path_ds"):
+            raise self.source.error("datamodule", "lists of paths cannot be read: give arrays to fit")
+        if section.get("is_labelled"):
+            self.say("is_labelled: give labels= to fit, and to every method after it")
         given: dict[str, Any] = {}
         if "batch_size" in section:
-            if section["batch_size"] is None:
-                raise self.source.error("datamodule", "batch_size=null, all the data, is not supported: set a number")
-            given["batch_size"] = section["batch_size"]
+            given["batch_size"] = "full" if section["batch_size"] is None else section["batch_size"]
         if not section.get("is_validate", True):
             given["validation_fraction"] = 0.0
         elif "train_size" in section:
