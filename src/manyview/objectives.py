@@ -134,7 +134,7 @@ def cross_reconstruction(log_lik: Float[Tensor, "M M B"], present: Bool[Tensor, 
 def jensen_shannon(
     q: Independent[Any],
     prior: Independent[Any],
-    pi: Float[Tensor, "M1 #B"],
+    pi: Float[Tensor, "M1 B"],
     z: Float[Tensor, "M B Z"] | None = None,
 ) -> Float[Tensor, " B"]:
     r"""How far some posteriors and the prior lie from their weighted mean f.
@@ -169,15 +169,14 @@ def jensen_shannon(
     F. Nielsen, "On the Jensen-Shannon symmetrization of distances relying on abstract means", Entropy 21, 2019.
     https://arxiv.org/abs/1904.04017
     """
-    shape = torch.Size((1, *q.batch_shape[1:]))
-    p = prior.expand(shape)
+    p = prior.expand(torch.Size((1, *q.batch_shape[1:])))
     everything = map_parameters(q, lambda name, value: torch.cat([value, getattr(p.base_dist, name)]))
     if z is None:
         members = torch.ones(1, len(pi), dtype=torch.bool, device=pi.device)
-        mean = subset_products(everything, members, exponents=pi.unsqueeze(-1).expand(-1, shape[1], -1))
+        mean = subset_products(everything, members, exponents=pi.unsqueeze(-1))
         divergence: Tensor = kl_divergence(everything, mean.expand(everything.batch_shape))
     else:
-        draws = torch.cat([z, prior.sample(shape)])
+        draws = torch.cat([z, p.sample()])
         log_q = everything.log_prob(draws.unsqueeze(1))  # of draw m under distribution j: (m, j, B)
         log_mean = (log_q + pi.log().clamp(min=-1e30)).logsumexp(1)
         divergence = log_q.diagonal(dim1=0, dim2=1).T - log_mean

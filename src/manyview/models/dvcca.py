@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, cast, final
 
+import torch
 from annotated_types import Gt
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.distributions import Independent
 from torch.distributions.kl import kl_divergence
 
 from manyview.data.batch import Batch
@@ -33,28 +36,40 @@ class DVCCA(GaussianVariational):
         \log p(x_m \mid z, h_m) \Big] - \beta\, \mathrm{KL}\big(q(z \mid x_r) \,\Vert\, p(z)\big)
         - \beta \sum_{m=1}^M \mathrm{KL}\big(q(h_m \mid x_m) \,\Vert\, p(h_m)\big)
 
-    Only the reference view r is needed to infer z, so z holds what the reference knows about all views. The paper has
-    two views; here every view is generated from the one reference.
+    Only the reference view r is needed to infer z, so z holds what the reference knows about all the views. The paper
+    has two views; here every view is generated from the one reference. Its model with a reference on either side,
+    bi-VCCA, is not here.
 
     To answer from other views, each has an encoder :math:`q(z \mid x_m)` that is trained beside the objective to follow
-    :math:`q(z \mid x_r)`, by :math:`\mathrm{KL}(q(z \mid x_r) \Vert q(z \mid x_m))` with the reference's part held
-    fixed: that changes neither the objective's value nor the gradient of any other network (with private latents, a
-    view's encoder shares all but its last layer between the two). A sample without the reference view contributes the
-    bound of what it has, with the mixture of its other views' encoders as the posterior of z.
+    the reference's, by :math:`\mathrm{KL}(q(z \mid x_r) \Vert q(z \mid x_m))` with the first held fixed: at best, its
+    mean is the regression of the reference's mean on :math:`x_m`. That changes neither the objective's value nor the
+    gradient of any other network. (With private latents, the one network that infers z and h_m learns from both.)
+
+    A sample without the reference contributes the bound of what it has, its z inferred from one of its other views,
+    drawn anew each time. After training, z is inferred from the reference where it is given, and from the mixture of
+    the others elsewhere.
+
+    With ``private=True``, only economy keeps what is the reference's own out of z, for z and :math:`h_r` come from the
+    same view: what is shared costs one divergence in z, but one for each view in the private latents; what is private
+    costs the same in either. Choose ``z_dim`` no larger than what is shared, or private factors of the reference show
+    in the dimensions to spare; and ``h_dim`` no larger than what each view has to itself, or shared factors show in h.
 
     Choose it when one view is at hand at prediction and others only in training. Choose
-    :class:`~manyview.models.MVAE` when several views are to count alike.
+    :class:`~manyview.models.MVAE` when several views are to count alike, and :class:`~manyview.models.DMVAE` to tell
+    shared from private when no view is the reference.
 
     Parameters
     ----------
     reference : str or int, default 0
-        The view that z is inferred from, by name or position.
+        The view r that z is inferred from, by name or position.
     private : bool, default False
-        Whether each view has a private latent.
+        Whether each view has a latent of its own.
     h_dim : int, optional
-        Number of dimensions of each private latent; ``z_dim`` when not given. The paper takes 30 for images of digits.
+        Number of dimensions of each private latent, with ``private=True``; ``z_dim`` when not given. The paper takes 30
+        for images of digits.
     sparse : bool, default False
-        Whether dimensions of z are switched off by variational dropout: see :class:`~manyview.models.MCVAE`.
+        Whether dimensions of z are switched off by variational dropout: see :class:`~manyview.models.MCVAE`. The scale
+        of a sparse posterior follows from its mean, so the other encoders learn the reference's mean by least squares.
     threshold : float, default 0.2
         The dropout rate above which a dimension is switched off; used when sparse.
     beta : float, default 1.0
@@ -85,44 +100,42 @@ class DVCCA(GaussianVariational):
     h_dim: Annotated[int, Gt(0)] | None = None
 
     def latent(self) -> Latent:
+        if self.h_dim is not None and not self.private:
+            raise ValueError(f"h_dim={self.h_dim} is the size of private latents: give private=True with it")
         return self.normal_latent((self.h_dim or self.z_dim) if self.private else 0)
 
     def fusion(self, view_names: Sequence[str]) -> Fusion:
-        if self.reference in view_names:
-            return Reference(view_names.index(cast(str, self.reference)))
-        if isinstance(self.reference, str) or not -len(view_names) <= self.reference < len(view_names):
-            raise ValueError(f"reference={self.reference!r}: no such view{closest(self.reference, view_names)}")
-        return Reference(self.reference % len(view_names))
+        n_views = len(view_names)
+        positions: dict[str | int, int] = {m: m % n_views for m in range(-n_views, n_views)}
+        positions |= {name: m for m, name in enumerate(view_names)}
+        if self.reference not in positions:
+            raise ValueError(
+                f"reference={self.reference!r}: there is no such view{closest(self.reference, view_names)}"
+            )
+        return Reference(positions[self.reference])
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
-        q, q_h = network.encode(batch)
+        experts, q_h = network.encode(batch)
         fusion = cast(Reference, network.fusion)
-        r, active = fusion.reference, None
-        sources = map_parameters(q, lambda _, value: value[r : r + 1])
+        present = experts.mean.new_ones(experts.batch_shape[::-1], dtype=torch.bool)
         if batch.present is not None:
-            sources, active = q, fusion.active(batch.present).T
-        z = sources.rsample()
-        h = None if q_h is None else q_h.rsample((len(z),))
-        weights = None if active is None else (active / active.sum(0).clamp(min=1)).unsqueeze(1)
-        log_lik, kl = network.reconstruction(z, batch, h), network.latent.kl(sources)
-        terms = elbo(log_lik, kl if weights is None else kl * weights.squeeze(1), beta=beta, weights=weights)
-        value, parts = terms.value, terms.parts
+            present = batch.present
+        source, rows = fusion.draw(present).unsqueeze(0), torch.arange(len(batch), device=present.device)
+        q = map_parameters(experts, lambda _, value: value[source, rows])
+        kl, h = network.latent.kl(q), None
         if q_h is not None:
-            kl_h = network.private_latent.kl(q_h)
-            parts = {**parts, "kl_private": (kl_h if batch.present is None else kl_h * batch.present.T).sum(0)}
-            value = value - beta * parts["kl_private"]
-        return Terms(beside(value, -self._distance(q, r, batch)), parts)
+            kl = kl + network.private_latent.kl(network.only(q_h, present.T)).sum(0)
+            h = q_h.rsample((1,))
+        log_lik = network.reconstruction(q.rsample(), batch, h)
+        terms = elbo(log_lik, kl, beta=beta, active=present.any(1).unsqueeze(0))
+        return Terms(beside(terms.value, -self._distance(experts, fusion.reference, present)), terms.parts)
 
-    def _distance(self, q: Any, r: int, batch: Batch) -> Tensor:
-        """How far the other views' posteriors are from the reference's, which is held fixed."""
-        others = [m for m in range(len(batch.x)) if m != r]
-        if not others:
-            return q.mean.new_zeros(len(batch))
-        target = map_parameters(q, lambda _, value: value[r : r + 1].detach())
-        # Sparse scales are those of the latent, which is not trained beside the objective.
-        guess = map_parameters(
-            q, lambda name, value: value[others].detach() if self.sparse and name == "scale" else value[others]
-        )
-        kl: Tensor = kl_divergence(target.expand(guess.batch_shape), guess)
-        kl = kl if batch.present is None else kl * (batch.present[:, others] & batch.present[:, [r]]).T
+    def _distance(self, experts: Independent[Any], r: int, present: Bool[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """How far the other views' posteriors are from the reference's, which is held fixed, where both are there."""
+        if self.sparse:
+            experts = map_parameters(experts, lambda name, x: torch.ones_like(x) if name == "scale" else x)
+        fixed = map_parameters(experts, lambda _, value: value[r].detach().expand_as(value))
+        others = present & present[:, r, None]
+        others[:, r] = False
+        kl: Tensor = kl_divergence(fixed, experts) * others.T
         return kl.sum(0)

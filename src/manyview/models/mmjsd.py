@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, cast, final
 
-from annotated_types import Ge
+import torch
+from annotated_types import Ge, Gt
 
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, WeightedMoE
 from manyview.latent import Gaussian, Latent
 from manyview.models.variational import Variational
 from manyview.network import Network
+from manyview.nn import per_view
 from manyview.objectives import Terms, elbo, jensen_shannon
 
 __all__ = ["MMJSD"]
+
+Weight = Annotated[float, Gt(0)]
 
 
 @final
@@ -31,25 +35,31 @@ class MMJSD(Variational):
     The *dynamic prior* :math:`p_f` is the weighted geometric mean
     :math:`p_f \propto p(z)^{\pi_{M+1}} \prod_m q(z \mid x_m)^{\pi_m}` of the M + 1 distributions ("poe"), for which all
     divergences are exact, or their arithmetic mean ("moe"), for which JS is the Jensen-Shannon divergence in the narrow
-    sense, estimated with the draws of z. Both are never negative, and zero if all M + 1 agree. By convexity the
-    objective with "moe" is a lower bound of log p(X) plus a constant that depends on π alone; with "poe" it is
-    a heuristic: compare models by ``score_samples``.
+    sense, estimated with the draws of z. Both are never negative, and zero only if all M + 1 agree.
 
-    The mixture is of the M views, as in the authors' code; every view's draw is decoded, rather than one drawn for each
-    sample. With missing views, the mixture and the divergence are of those present and the prior, their weights
-    renormalised. With ``h_dim``, each view also has a private latent h_m, whose divergence from its prior is subtracted
-    with the same β.
+    JS takes the place of :math:`\mathrm{KL}(q(z \mid X) \Vert p(z))`, which it does not bound. By convexity the
+    objective is a lower bound, for :math:`\beta \ge 1 / (1 - \pi_{M+1})`, of the evidence with the dynamic prior,
+    :math:`\log \int p_f(z \mid X)\, p(X \mid z)\, dz`; but that is not :math:`\log p(X)`, which it may exceed: compare
+    models by ``score_samples``. Nor does JS fix the scale of z: where posteriors are narrow it falls ("poe"), or hardly
+    changes ("moe"), if all are stretched alike. Together they then spread wider than the prior, and samples drawn from
+    it vary less than the data. With "moe", moreover, JS is at most the entropy of π, however narrow they are.
 
-    Choose it where each view's own posterior is to be of use and all are to agree. Like all mixtures, it does not
-    add up the evidence of several views.
+    The mixture is of the M views, as in the authors' code (later codes have decoded draws of the prior as well); every
+    view's draw is decoded, rather than one drawn for each sample. With missing views, the mixture and the divergence
+    are of those present and the prior, their weights scaled to sum to one. With ``h_dim``, each view also has a private
+    latent h_m, inferred from the view and decoded with z from any; its divergence from its prior is subtracted with the
+    same β.
+
+    Choose it where each view's own posterior is to be of use and all are to agree, rather than to draw samples. Like
+    all mixtures, it does not add up the evidence of several views.
 
     Parameters
     ----------
     dynamic_prior : {"poe", "moe"}, default "poe"
         Which mean the dynamic prior is; the authors' experiments take the geometric one.
-    pi : sequence of float, optional
-        The weights π of the M views, in their order, and of the prior, last; all the same when not given. They are
-        scaled to sum to one.
+    pi : float or dict of these by view, default 1.0
+        The weight of each view's posterior, in units of the prior's: π is these weights and 1, scaled to sum to one. By
+        default all are the same, as in the authors' code.
     h_dim : int, default 0
         Number of dimensions of each view's private latent; 0 for none.
     beta : float, default 1.0
@@ -75,32 +85,26 @@ class MMJSD(Variational):
     """
 
     dynamic_prior: Literal["poe", "moe"] = "poe"
-    pi: Sequence[Annotated[float, Ge(0)]] | None = None
+    pi: Weight | Mapping[str | int, Weight] = 1.0
     h_dim: Annotated[int, Ge(0)] = 0
 
     def latent(self) -> Latent:
         return Gaussian(self.z_dim, Gaussian(self.h_dim) if self.h_dim else None)
 
     def fusion(self, view_names: Sequence[str]) -> Fusion:
-        n_views = len(view_names)
-        pi = [1.0] * (n_views + 1) if self.pi is None else [*self.pi]
-        if len(pi) != n_views + 1 or min(pi[:-1]) <= 0:
-            raise ValueError(
-                f"pi={self.pi!r}: give {n_views + 1} weights, one above 0 for each of the {n_views} views, and the "
-                "prior's last"
-            )
-        return WeightedMoE([weight / sum(pi) for weight in pi[:-1]])
+        of_views = per_view(self.pi, view_names, "pi", default=1.0).values()
+        pi = [*(float(cast(float, weight)) for weight in of_views), 1.0]
+        return WeightedMoE([weight / sum(pi) for weight in pi])
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         q, q_h = network.encode(batch)
-        z = q.rsample()
-        pi = cast(WeightedMoE, network.fusion).over_present(batch.present, len(batch))  # (M + 1, B)
-        divergence = jensen_shannon(q, network.latent.prior, pi, z=None if self.dynamic_prior == "poe" else z)
-        h = None
+        present = q.mean.new_ones(q.batch_shape[::-1], dtype=torch.bool) if batch.present is None else batch.present
+        pi = cast(WeightedMoE, network.fusion).over_present(present)
+        z, h = q.rsample(), None
+        divergence = jensen_shannon(q, network.latent.prior, pi, z=z if self.dynamic_prior == "moe" else None)
         if q_h is not None:
+            divergence = divergence + network.private_latent.kl(network.only(q_h, present.T)).sum(0)
             h = q_h.rsample((len(z),))
-            kl_h = network.private_latent.kl(q_h)
-            divergence = divergence + (kl_h if batch.present is None else kl_h * batch.present.T).sum(0)
-        weights = (pi[:-1] / pi[:-1].sum(0).clamp(min=1e-30)).unsqueeze(1)
-        terms = elbo(network.reconstruction(z, batch, h), weights=weights)
+        weights = pi[:-1] / pi[:-1].sum(0).clamp(min=1e-30)
+        terms = elbo(network.reconstruction(z, batch, h), weights=weights.unsqueeze(1))
         return Terms(terms.value - beta * divergence, {**terms.parts, "kl": divergence})
