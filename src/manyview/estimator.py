@@ -390,7 +390,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
                 f"input_dim={list(self.input_dim)}, but the views have {widths} features; "
                 "leave input_dim out, or give the views in its order"
             )
-        scales = per_view(self.scale, names, "scale", default="standard")
+        scales = per_view(self.scale, names, "scale", default="standard", plain=True)
         fitted = []
         for m, name in enumerate(names):
             if not data.present[:, m].any():
@@ -442,7 +442,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     def _likelihood_weights(self, views: Sequence[FittedView]) -> list[float]:
         """The factor of each view's log-likelihood in the objective."""
-        given = per_view(self.likelihood_weight, [view.name for view in views], "likelihood_weight", default=1.0)
+        given = per_view(
+            self.likelihood_weight, [view.name for view in views], "likelihood_weight", default=1.0, plain=True
+        )
         n_features = {view.name: math.prod(view.shape) for view in views}
         widest = max(n_features.values())
         return [

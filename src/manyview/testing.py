@@ -143,6 +143,7 @@ class Case:
                 parameters[name] = {key: spec for key, spec in value.items() if key in (view, "default")}
                 if not parameters[name]:
                     del parameters[name]
+        parameters |= {name: view for name in self.Model.view_parameters if name in parameters}
         return Case(self.Model, parameters, self.views.select(view))
 
 

@@ -119,10 +119,14 @@ def equation(model, network, batch, b, noise_z, noise_h, weights):
     total = 0.0
     for s, q in [(0, joint), *((1 + n, experts[n]) for n in row.views)]:
         z = q.loc + q.scale * noise_z[s, b]
+        if model.bounds == "sources":
+            total = total - BETA * divergence(q)
         for m in row.views:
             h = private[m].loc + private[m].scale * noise_h[s, m, b]
             log_lik = row.log_lik(torch.cat([z, h]), m)
-            total = total + weights[m] * log_lik - BETA * divergence(q) - BETA * standard_kl(private[m])
+            total = total + weights[m] * log_lik - BETA * standard_kl(private[m])
+            if model.bounds == "pairs":
+                total = total - BETA * divergence(q)
     return total
 
 
@@ -133,12 +137,18 @@ def gradients(network, value):
 @pytest.mark.parametrize("case", ["complete", "views", "features"])
 @pytest.mark.parametrize(
     ("options", "weights"),
-    [({}, [1.0] * M), ({}, [50.0, 1.0, 0.5]), ({"h_dim": 0}, [1.0] * M), ({"sparse": True}, [1.0] * M)],
-    ids=["plain", "weights", "no private", "sparse"],
+    [
+        ({}, [1.0] * M),
+        ({}, [50.0, 1.0, 0.5]),
+        ({"h_dim": 0}, [1.0] * M),
+        ({"sparse": True}, [1.0] * M),
+        ({"bounds": "sources"}, [1.0] * M),
+    ],
+    ids=["plain", "weights", "no private", "sparse", "sources"],
 )
 @BOTH
 def test_objective_equals_its_equation(monkeypatch, cls, options, weights, case):
-    """The value of each row and its gradient: own h_m with every z, λ of the decoded view, KLs once a pair (s, m)."""
+    """The value of each row and its gradient: own h_m with every z, λ of the decoded view, KLs as ``bounds`` says."""
     model = cls(**{"z_dim": Z, "h_dim": H} | options)
     network, batch = make_network(model, weights), make_data(case)
     noise = draws((S, B, Z), (S, M, B, model.h_dim))

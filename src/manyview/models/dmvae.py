@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, final
+from typing import Annotated, Literal, final
 
 import torch
 from annotated_types import Ge
@@ -15,11 +15,11 @@ from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.objectives import Terms, elbo
 
-__all__ = ["DMVAE", "pairwise_elbos"]
+__all__ = ["DMVAE", "cross_elbos"]
 
 
-def pairwise_elbos(network: Network, batch: Batch, beta: float) -> Terms:
-    """An evidence lower bound for each pair of a source of z and a view: see :class:`DMVAE`.
+def cross_elbos(network: Network, batch: Batch, beta: float, bounds: Literal["pairs", "sources"]) -> Terms:
+    """Evidence lower bounds of all the sources of z, each of which is decoded to every view: see :class:`DMVAE`.
 
     The sources are the network's fusion of the views that are present, and each of their posteriors alone. Each
     source has draws of its own, of z and of the private latents.
@@ -29,7 +29,8 @@ def pairwise_elbos(network: Network, batch: Batch, beta: float) -> Terms:
     present = experts.mean.new_ones(n_views, n_rows, dtype=torch.bool) if batch.present is None else batch.present.T
     joint = network.fusion(experts, batch.present)
     q = map_parameters(experts, lambda name, value: torch.cat([getattr(joint.base_dist, name).unsqueeze(0), value]))
-    kl, h = present.sum(0) * network.latent.kl(q), None
+    count = present.sum(0) if bounds == "pairs" else present.any(0)
+    kl, h = count * network.latent.kl(q), None
     if q_h is not None:
         kl = kl + (present * network.private_latent.kl(q_h)).sum(0)
         h = q_h.rsample(q.batch_shape[:1])
@@ -61,7 +62,9 @@ class DMVAE(GaussianVariational):
 
     The count matters. What the views share costs as much in z as in a private latent of each, M (M + 1) times, so that
     z is sure to hold it only if private latents have no room for it: choose ``h_dim`` no larger than what each view has
-    to itself. Nor should ``z_dim`` be larger than what they share, or private factors show in dimensions to spare.
+    to itself. Nor should ``z_dim`` be larger than what they share, or private factors show in dimensions to spare. With
+    ``bounds="sources"`` the divergence of each source's z enters once, so that each source has a bound of log p(X), and
+    what is shared is cheaper in z than in the h_m: then ``h_dim`` may be larger than it need be.
 
     Choose it to separate what views share from what is theirs, and to generate views from each other: a view that is
     not given gets its private latent from the prior. Without private factors, :class:`~manyview.models.MEMVAE` is
@@ -71,6 +74,8 @@ class DMVAE(GaussianVariational):
     ----------
     h_dim : int, default 1
         Dimensions of the private latent of each view; 0 for none. The paper has 1 for MNIST, 4 for SVHN.
+    bounds : {"pairs", "sources"}, default "pairs"
+        Whether each pair of a source and a view has a bound, as in the paper, or each source, as described above.
     likelihood_weight : float, "dimension", or dict of these by view, default 1.0
         The weights λ of the views. The paper weighs MNIST 50 times as much as SVHN.
     beta : float, default 1.0
@@ -101,6 +106,7 @@ class DMVAE(GaussianVariational):
     """
 
     h_dim: Annotated[int, Ge(0)] = 1
+    bounds: Literal["pairs", "sources"] = "pairs"
 
     def latent(self) -> Latent:
         return self.normal_latent(self.h_dim)
@@ -109,4 +115,4 @@ class DMVAE(GaussianVariational):
         return PoE(prior_expert=not self.sparse)
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
-        return pairwise_elbos(network, batch, beta)
+        return cross_elbos(network, batch, beta, self.bounds)

@@ -92,7 +92,7 @@ class MMJSD(Variational):
         return Gaussian(self.z_dim, Gaussian(self.h_dim) if self.h_dim else None)
 
     def fusion(self, view_names: Sequence[str]) -> Fusion:
-        of_views = per_view(self.pi, view_names, "pi", default=1.0).values()
+        of_views = per_view(self.pi, view_names, "pi", default=1.0, plain=True).values()
         pi = [*(float(cast(float, weight)) for weight in of_views), 1.0]
         return WeightedMoE([weight / sum(pi) for weight in pi])
 

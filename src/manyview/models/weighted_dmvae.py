@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast, final
+from typing import Annotated, Literal, cast, final
 
 import numpy as np
 from annotated_types import Ge
@@ -11,7 +11,7 @@ from annotated_types import Ge
 from manyview.data.batch import Batch
 from manyview.fusion import Fusion, GeneralisedPoE
 from manyview.latent import Latent
-from manyview.models.dmvae import pairwise_elbos
+from manyview.models.dmvae import cross_elbos
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.objectives import Terms
@@ -44,6 +44,8 @@ class WeightedDMVAE(GaussianVariational):
     ----------
     h_dim : int, default 1
         Dimensions of the private latent of each view; 0 for none. Choose it, and ``z_dim``, as for DMVAE.
+    bounds : {"pairs", "sources"}, default "pairs"
+        Whether each pair of a source and a view has a bound, or each source: see DMVAE.
     likelihood_weight : float, "dimension", or dict of these by view, default 1.0
         The weights λ of the views.
     beta : float, default 1.0
@@ -84,6 +86,7 @@ class WeightedDMVAE(GaussianVariational):
     """
 
     h_dim: Annotated[int, Ge(0)] = 1
+    bounds: Literal["pairs", "sources"] = "pairs"
 
     def latent(self) -> Latent:
         return self.normal_latent(self.h_dim)
@@ -92,7 +95,7 @@ class WeightedDMVAE(GaussianVariational):
         return GeneralisedPoE(len(view_names), self.z_dim)
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
-        return pairwise_elbos(network, batch, beta)
+        return cross_elbos(network, batch, beta, self.bounds)
 
     @property
     def weights_(self) -> np.ndarray:

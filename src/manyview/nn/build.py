@@ -108,7 +108,9 @@ def build_decoder(spec: object, in_dim: int, out_shape: Sequence[int], view: str
     return _checked(module, (in_dim,), shape, where)
 
 
-def per_view(spec: object, names: Sequence[str], argument: str, *, default: object = "auto") -> dict[str, object]:
+def per_view(
+    spec: object, names: Sequence[str], argument: str, *, default: object = "auto", plain: bool = False
+) -> dict[str, object]:
     """Give each view its own specification.
 
     Parameters
@@ -122,6 +124,8 @@ def per_view(spec: object, names: Sequence[str], argument: str, *, default: obje
         Name of the argument, for messages.
     default : object, default "auto"
         For views that a mapping without "default" leaves out.
+    plain : bool, default False
+        Whether a specification is a plain value, so that a mapping is always one by view.
 
     Returns
     -------
@@ -154,12 +158,10 @@ def per_view(spec: object, names: Sequence[str], argument: str, *, default: obje
     one_spec = len(others) == len(spec) and ("name" in spec or "_target_" in spec)
     settings = {*_settings(MLP), *_settings(CNNEncoder)}
     misspelt = [key for key in others if key not in settings and get_close_matches(str(key), keys, n=1)]
-    if not one_spec and (misspelt or len(others) < len(spec)):
+    if plain or (not one_spec and (misspelt or len(others) < len(spec))):
         key = (misspelt or others)[0]
-        raise ValueError(
-            f"{argument}: {key!r} is not a view{closest(key, keys)}. "
-            "To give every view the same settings, wrap them as {'default': {...}}."
-        )
+        advice = "" if plain else ". To give every view the same settings, wrap them as {'default': {...}}."
+        raise ValueError(f"{argument}: {key!r} is not a view{closest(key, keys)}{advice}")
     return dict.fromkeys(names, spec)
 
 
