@@ -1,8 +1,9 @@
 """The example of the multi-view-AE tutorial (https://arxiv.org/abs/2403.07456, section 6), with another import.
 
-It runs on the handwritten digits that ship with scikit-learn; on MNIST if told where its four IDX files are:
+It reads MNIST from a folder with its IDX files, or draws the digits that ship with scikit-learn as large as MNIST's:
 
-    python examples/tutorial.py [folder]
+    cd examples
+    python tutorial.py [folder]
 """
 
 import gzip
@@ -17,7 +18,6 @@ from sklearn.datasets import load_digits
 
 from manyview.models import mmVAE
 
-CONFIG = Path(__file__).parent / "config" / "digits_image_text.yaml"
 PICTURE = Path("demo/tutorial.png")
 
 
@@ -34,19 +34,24 @@ if len(sys.argv) > 1:
     target = torch.tensor(read_idx(folder / "train-labels-idx1-ubyte", 8)).long()
 else:
     digits = load_digits()
-    data_img = torch.tensor(digits.data / 16.0).float()
+    large = np.pad(digits.images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
+    data_img = torch.tensor(large.reshape(-1, 784) / 16.0).float()
     target = torch.tensor(digits.target)
 data_txt = F.one_hot(target, 10)
 data_txt = data_txt.type(torch.FloatTensor)
 
 # Define parameters
-input_dims = [data_img.shape[1], 10]
+input_dims = [784, 10]
 max_epochs = 50
 batch_size = 2000 if len(data_img) > 2000 else 100
 latent_dim = 20
 
 # Define model
-mmvae = mmVAE(cfg=CONFIG, input_dim=input_dims, z_dim=latent_dim)
+mmvae = mmVAE(
+    cfg="./config/MNIST_image_text.yaml",
+    input_dim=input_dims,
+    z_dim=latent_dim,
+)
 
 # Train the model
 print("fit mmvae")
@@ -59,10 +64,9 @@ pred = mmvae.predict_reconstruction(data_img, data_txt)
 pred_sample = pred[0][0][20]
 data_sample = data_img[20]
 
-side = int(input_dims[0] ** 0.5)
 fig, axarr = plt.subplots(1, 2)
-axarr[0].imshow(data_sample.reshape(side, side))
-axarr[1].imshow(pred_sample.reshape(side, side))
+axarr[0].imshow(data_sample.reshape(28, 28))
+axarr[1].imshow(pred_sample.reshape(28, 28))
 PICTURE.parent.mkdir(exist_ok=True)
 fig.savefig(PICTURE)
 print(f"sample 21 and its reconstruction are in {PICTURE}")

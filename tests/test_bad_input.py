@@ -118,7 +118,7 @@ DATA_CASES = [
     ("validation data with other features", lambda: new().fit(DATA, validation=[A[:, :3], B]), ValueError,
      "view 'view_0' has features of shape (3,), but the model was fitted on (5,)"),
     ("another input_dim", lambda: new(input_dim=[5]).fit(DATA), ValueError,
-     "input_dim=[5], but the views have [5, 4] features; leave input_dim out, or give the views in its order"),
+     "input_dim=[5], but the views have [5, 4] features, of shapes [(5,), (4,)]; leave input_dim out, or give the ..."),
     ("two dicts", lambda: new().fit({"a": A}, {"b": B}), (TypeError, ValueError), "..."),
     ("validation values outside the support",
          lambda: new(likelihood="bernoulli").fit((A > 0).astype(float), validation=10 * A), ValueError,

@@ -12,6 +12,7 @@ from torch import nn
 
 from manyview import (
     AE,
+    DCCAE,
     DMVAE,
     DVCCA,
     JMVAE,
@@ -28,7 +29,21 @@ from manyview import (
 from manyview.config import read_config
 
 MLP_ENCODER = "multiviewae.architectures.mlp.VariationalEncoder"
+PLAIN_ENCODER = "multiviewae.architectures.mlp.Encoder"
 MLP_DECODER = "multiviewae.architectures.mlp.Decoder"
+CONDITIONAL = "multiviewae.architectures.mlp.ConditionalVariational"
+DISCRIMINATOR = "multiviewae.architectures.mlp.Discriminator"
+LAYERS = {
+    "layer0": {"layer": "Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 3},
+    "layer2": {"layer": "Flatten"},
+    "layer3": {"layer": "Linear", "in_features": 8, "out_features": 5},
+}
+UNLAYERS = {
+    "layer0": {"layer": "Linear", "out_features": 8},
+    "layer1": {"layer": "Unflatten", "dim": 1, "unflattened_size": [2, 2, 2]},
+    "layer2": {"layer": "ConvTranspose2d", "in_channels": 2, "out_channels": 1, "kernel_size": 3},
+}
+CNN_DECODER = "multiviewae.architectures.cnn.Decoder"
 CNN_ENCODER = "multiviewae.architectures.cnn.VariationalEncoder"
 
 TUTORIAL = """\
@@ -173,6 +188,9 @@ def dec(**settings):
 
 def dist(name, **settings):
     return {"_target_": f"multiviewae.base.distributions.{name}", **settings}
+
+
+MLP_ALONE = {"encoder": {"default": {"name": "mlp"}}}
 
 
 # ---- our own layout -------------------------------------------------------------------------------------------------
@@ -352,6 +370,94 @@ def test_the_listing_of_the_tutorial(write):
             },
             {"condition": "both", "encoder": {0: {"name": "mlp"}}, "decoder": {0: {"name": "mlp"}}},
         ),
+        (MMJSD, {"model": {"z_dim": 12, "private": True}}, {"z_dim": 10, "h_dim": 2}),
+        (MMJSD, {"model": {"alpha": 2.5, "beta": 1, "private": False}}, {"beta": 2.5, "h_dim": 0}),
+        (MMJSD, {"model": {"alpha": 2.5, "beta": 2.5, "s_dim": 3}}, {"beta": 2.5, "h_dim": 3}),
+        (DMVAE, {"model": {"private": True, "z_dim": 4}}, {"z_dim": 4}),
+        (DMVAE, {"model": {"_lambda": [50, 1]}}, {"likelihood_weight": {0: 50, 1: 1}}),
+        (DCCAE, {"model": {"_lambda": 0.1}}, {"reconstruction_weight": 0.1}),
+        (WeightedMVAE, {"model": {"_lambda": 1, "private": False}}, {}),
+        (
+            MMVAEPlus,
+            {"model": {"u_dim": 3, "w_dim": 2, "z_dim": 5, "learn_private_prior": True, "learn_shared_prior": True}},
+            {"z_dim": 3, "h_dim": 2, "learn_prior": True},
+        ),
+        (DVCCA, {"model": {"sparse": True, "threshold": 0}, "out_dir": ""}, {"sparse": False}),
+        (
+            DMVAE,
+            {"encoder": {"default": network(multiple_latents=False)}, "model": {"multiple_latents": True}},
+            MLP_ALONE,
+        ),
+        (MVAE, {"model": {"use_prior": True, "weight_ll": False, "return_mean": True}}, {}),
+        (WeightedMVAE, {"model": {"use_prior": False, "weight_kld": False}}, {}),
+        (MAAE, {"prior": dist("Normal", loc=0.0, scale=1.0)}, {}),
+        (MAAE, {"encoder": {"default": network(PLAIN_ENCODER, enc_dist=dist("Default"))}}, MLP_ALONE),
+        (MVAE, {"prior": dist("MultivariateNormal", loc=[0, 0.0], scale=[1, 1])}, {}),
+        (
+            MMVAEPlus,
+            {
+                "prior": dist("Laplace", with_softmax=True),
+                "encoder": {"default": {"enc_dist": dist("Laplace", with_softmax=True)}},
+            },
+            {"posterior": "laplace", "scale_transform": "softmax"},
+        ),
+        (
+            MAAE,
+            {"discriminator": network(DISCRIMINATOR, hidden_layer_dim=[], bias=True, dropout_threshold=0.2)},
+            {"discriminator": {"hidden": [], "bias": True, "dropout": 0.2}},
+        ),
+        (MVAE, {"model": {}, "optimizer": {"_target_": "torch.optim.Adam"}}, {"optimizer": "Adam"}),
+        (
+            MVAE,
+            {"model": {}, "optimizer": {"_target_": "torch.optim.SGD", "momentum": 0.9}},
+            {"optimizer": "SGD", "optimizer_args": {"momentum": 0.9}},
+        ),
+        (
+            MVAE,
+            {
+                "encoder": {"default": network(f"{CONDITIONAL}Encoder", num_cat=3, one_hot=False)},
+                "decoder": {"default": network(f"{CONDITIONAL}Decoder", num_cat=3, init_logvar=0)},
+            },
+            {
+                "condition": "both",
+                **MLP_ALONE,
+                "decoder": {"default": {"name": "mlp"}},
+                "likelihood": {"default": {"name": "normal", "scale": 1.0}},
+            },
+        ),
+        (
+            MVAE,
+            {"model": {}, "decoder": {"default": network(f"{CONDITIONAL}Decoder", num_cat=3)}},
+            {"condition": "decoder", "decoder": {"default": {"name": "mlp"}}},
+        ),
+        (MVAE, {"decoder": {"dec1": {"dec_dist": dist("ApproxBernoulli")}}}, {"likelihood": {1: "bernoulli"}}),
+        (
+            MVAE,
+            enc(**network(CNN_ENCODER, **LAYERS, bias=False, non_linear=True)),
+            {
+                "encoder": {
+                    0: {
+                        "_target_": "manyview.config.layers.LayeredEncoder",
+                        "layers": list(LAYERS.values()),
+                        "activation": "relu",
+                        "bias": False,
+                    }
+                }
+            },
+        ),
+        (
+            AE,
+            {"decoder": {"default": network(CNN_DECODER, **UNLAYERS, dec_dist=dist("Default"))}},
+            {
+                "decoder": {
+                    "default": {
+                        "_target_": "manyview.config.layers.LayeredDecoder",
+                        "layers": list(UNLAYERS.values()),
+                    }
+                },
+                "likelihood": {"default": "mse"},
+            },
+        ),
         (MVAE, {"model": {"join_type": "PoE", "private": False, "use_GPU": False}}, {"device": "cpu"}),
         (MVAE, {"model": {"use_GPU": True}}, {"device": "auto"}),
         (MCVAE, {"model": {"sparse": True, "threshold": 0.3}, "out_dir": "x"}, {"sparse": True, "threshold": 0.3}),
@@ -454,11 +560,74 @@ def test_translations(cls, cfg, expected):
             rf"encoder\.enc0\._target_: unknown target .*; did you mean '{MLP_ENCODER}'",
         ),
         (MVAE, enc(**network(MLP_DECODER)), r"encoder\.enc0\._target_: unknown target"),
+        (MVAE, enc(**network(CNN_ENCODER, layer0={"layer": "Conv2d"})), r"encoder\.enc0: no layer says how wide it is"),
+        (MVAE, enc(**network(MLP_ENCODER, **LAYERS)), r"encoder\.enc0: unknown key 'layer0'"),
         (
             MVAE,
-            enc(**network(CNN_ENCODER, layer0={"layer": "Conv2d"})),
-            r"encoder\.enc0: layers cannot be listed one by one",
+            enc(**network(CNN_ENCODER, layer0={"layer": "Conv2", "out_channels": 3})),
+            r"encoder\.enc0\.layer0\.layer: unknown layer 'Conv2'; did you mean 'Conv2d'",
         ),
+        (
+            MVAE,
+            enc(**network(CNN_ENCODER, layer0={"layer": "Conv2d", "out_channel": 3})),
+            r"encoder\.enc0\.layer0: unknown key 'out_channel'; did you mean 'out_channels'",
+        ),
+        (
+            MVAE,
+            dec(**network(CNN_DECODER, layer0={"layer": "Flatten"})),
+            r"decoder\.dec0: the first layer takes z: it must be a Linear with out_features",
+        ),
+        (
+            MVAE,
+            {"encoder": {"enc0": network(f"{CONDITIONAL}Encoder", num_cat=3), "default": network(MLP_ENCODER)}},
+            "encoder: some encoders are conditional and some are not; make them all alike",
+        ),
+        (MVAE, enc(**network(MLP_ENCODER, num_cat=3)), r"encoder\.enc0: unknown key 'num_cat'"),
+        (MVAE, enc(**network(PLAIN_ENCODER)), r"\S+mlp\.Encoder, but the codes of MVAE have noise; use a Variational"),
+        (AE, enc(**network(MLP_ENCODER)), r"\S+VariationalEncoder, but the codes of AE have no noise; use an Encoder"),
+        (MAAE, enc(**network(MLP_ENCODER)), r"\S+VariationalEncoder, but the codes of MAAE have no noise"),
+        (MAAE, {"prior": dist("Laplace")}, "prior: Laplace, but the latents of MAAE are MatchedPoint"),
+        (
+            MVAE,
+            dec(**network("multiviewae.architectures.mlp.VariationalDecoder", dec_dist=dist("Bernoulli"))),
+            "Bernoulli has no variance, which a VariationalDecoder learns; use a Decoder",
+        ),
+        (MVAE, {"prior": dist("Normal", scale=[1.0, 2.3])}, r"prior: scale=\[1.0, 2.3\], but priors are standard"),
+        (MMVAE, {"prior": dist("Laplace", with_softmax=True), **enc(enc_dist=dist("Laplace"))}, "with_softmax is for"),
+        (MVAE, enc(enc_dist=dist("Normal", with_softmax=True)), r"encoder\.enc0\.enc_dist: unknown key 'with_softmax'"),
+        (MMJSD, {"model": {"alpha": 1, "beta": 2}}, "model: alpha=1 and beta=2, but MMJSD has one weight of all its"),
+        (MVAE, {"model": {"weight_ll": True}}, "model: weight_ll=True is not available: give likelihood_weight"),
+        (MEMVAE, {"model": {"weight_kld": True}}, "model: weight_kld=True is not available: give beta"),
+        (
+            MVAE,
+            {"model": {"return_mean": False}},
+            "model: return_mean=False is not available: predictions are expected",
+        ),
+        (MMVAEPlus, {"model": {"learn_private_prior": False}}, "model: learn_private_prior=False is not available"),
+        (MMVAE, {"model": {"use_prior": True}}, "model: use_prior=True, but the prior is no expert of MMVAE"),
+        (MVAE, {"model": {"use_prior": False}}, "model: use_prior=False, but the prior is an expert of MVAE"),
+        (MVAE, {"model": {"_lambda": 2}}, "model: _lambda=2, but MVAE has no weight of the reconstruction"),
+        (DMVAE, {"model": {"_lambda": [1, "a"]}}, r"model\._lambda: must be a number, but is 'a'"),
+        (MMVAEPlus, {"model": {"u_dim": 3, "w_dim": 2, "z_dim": 6}}, "model: u_dim and w_dim go together"),
+        (MMVAEPlus, {"model": {"w_dim": 2}}, "model: u_dim and w_dim go together"),
+        (MVAE, {"model": {"w_dim": 2, "u_dim": 2}}, "model: u_dim=2, but MVAE has no such private latents"),
+        (DMVAE, {"model": {"s_dim": "three"}}, r"model\.s_dim: must be a whole number, at least 0, but is 'three'"),
+        (
+            MVAE,
+            {"model": {}, "optimizer": {"_target_": "torch.optim.SGDD"}},
+            r"optimizer\._target_: unknown target 'torch\.optim\.SGDD'; did you mean 'torch\.optim\.SGD'",
+        ),
+        (
+            MVAE,
+            {"model": {}, "optimizer": {"_target_": "torch.optim.SGD", "lr": 1}},
+            "optimizer: lr=1: give learning_r",
+        ),
+        (
+            MVAE,
+            {"datamodule": {"_target_": "multiviewae.base.dataloaders.IndexDataModule", "batch_size": None}},
+            "datamodule: lists of paths cannot be read: give arrays to fit",
+        ),
+        (MVAE, {"datamodule": {"dataset": {"data_dir": "here"}}}, "datamodule: lists of paths cannot be read"),
         (
             MVAE,
             enc(enc_dist=dist("Laplace")),
@@ -502,6 +671,7 @@ def test_translations(cls, cfg, expected):
         (MVAE, {"datamodule": {"_target_": "mine.Data"}}, "datamodule: mine.Data is not used: give the data to fit"),
         (MVAE, {"datamodule": {"dataset": {"_target_": "mine.Data"}}}, "datamodule: mine.Data is not used"),
         (MVAE, {"datamodule": {"dataset": {"is_path_ds": True}}}, "datamodule: lists of paths cannot be read"),
+        (DMVAE, {"model": {"z_dim": "four", "s_dim": 4}}, r"model\.z_dim: must be a number, but is 'four'"),
         (DMVAE, {"model": {"z_dim": 4, "s_dim": 4}}, "model: s_dim=4 must be below z_dim=4, which includes it"),
         (
             MVAE,
@@ -695,3 +865,23 @@ def test_reading_leaves_random_numbers_alone(write):
     state = torch.get_rng_state()
     read_config(write(IMAGE_TEXT), MMVAE)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_listed_layers_are_the_network_that_they_list(tmp_path):
+    """Against the same layers, called here one after the other."""
+    cfg = {
+        **enc(**network(CNN_ENCODER, **LAYERS, non_linear=True)),
+        "decoder": {"default": network(CNN_DECODER, **UNLAYERS, non_linear=True, dec_dist=dist("Bernoulli"))},
+    }
+    images = np.random.default_rng(0).random((20, 1, 4, 4))
+    model = MVAE(cfg=cfg, input_dim=[16], z_dim=2, max_epochs=1, verbose=False, random_state=0).fit(images)
+    encoder, decoder = model.network_.encoders[0], model.network_.decoders[0]
+    convolution, first, last = (part for part in encoder.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+    x = torch.from_numpy(images).float()
+    h = last(torch.relu(first(torch.relu(convolution(x)).flatten(1))))
+    torch.testing.assert_close(encoder(x), h)
+    assert last.out_features == 4
+    first, transposed = (part for part in decoder.modules() if isinstance(part, nn.Linear | nn.ConvTranspose2d))
+    torch.testing.assert_close(decoder(h[:, :2]), transposed(torch.relu(first(h[:, :2])).view(-1, 2, 2, 2)))
+    model.save(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "model.safetensors").transform(images), model.transform(images))

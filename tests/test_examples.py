@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import re
 import runpy
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_tutorial_reads_mnist_and_draws_a_reconstruction(in_empty_folder, monkey
     images, labels = rng.integers(0, 256, size=(50, 28, 28)), np.arange(50) % 10
     write_idx(in_empty_folder / "train-images-idx3-ubyte.gz", images, 0x803)
     write_idx(in_empty_folder / "train-labels-idx1-ubyte.gz", labels, 0x801)
+    shutil.copytree(EXAMPLES / "config", in_empty_folder / "config")
     monkeypatch.setattr(sys, "argv", ["tutorial.py", str(in_empty_folder)])
     monkeypatch.setattr("matplotlib.pyplot.subplots", _subplots)
     out = runpy.run_path(str(EXAMPLES / "tutorial.py"))

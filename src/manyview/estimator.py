@@ -166,8 +166,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     patience : int, optional, default 50
         Epochs without improvement of the held-out objective after which training stops; None never stops early. The
         weights of the best epoch are kept in any case.
-    input_dim : sequence of int, optional
-        Number of features of each view, checked against the data if given.
+    input_dim : sequence of int or tuple, optional
+        Number of features of each view, or their shape, checked against the data if given.
     device : str, default "auto"
         Where to train: a Lightning accelerator, "auto", "cpu", "gpu", ...
     trainer : dict, optional
@@ -212,7 +212,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     batch_size: Annotated[int, Gt(0)] | Literal["auto", "full"] = "auto"
     validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     patience: Annotated[int, Gt(0)] | None = 50
-    input_dim: Sequence[int] | None = None
+    input_dim: Sequence[int | Sequence[int]] | None = None
     device: str = "auto"
     trainer: Mapping[str, Any] | None = None
     random_state: int | np.random.RandomState | None = None
@@ -384,12 +384,16 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     def _fit_views(self, data: Views, likelihoods: Mapping[str, Likelihood]) -> tuple[FittedView, ...]:
         names = data.names
-        widths = [math.prod(data.shapes[name]) for name in names]
-        if self.input_dim is not None and list(self.input_dim) != widths:
-            raise ValueError(
-                f"input_dim={list(self.input_dim)}, but the views have {widths} features; "
-                "leave input_dim out, or give the views in its order"
-            )
+        shapes = [data.shapes[name] for name in names]
+        if self.input_dim is not None:
+            found = [math.prod(shape) for shape in shapes]
+            given = [math.prod(size) if isinstance(size, Sequence) else size for size in self.input_dim]
+            shaped = zip(self.input_dim, shapes, strict=False)
+            if given != found or any(isinstance(size, Sequence) and tuple(size) != shape for size, shape in shaped):
+                raise ValueError(
+                    f"input_dim={list(self.input_dim)}, but the views have {found} features, of shapes {shapes}; "
+                    "leave input_dim out, or give the views in its order"
+                )
         scales = per_view(self.scale, names, "scale", default="standard", plain=True)
         fitted = []
         for m, name in enumerate(names):

@@ -27,7 +27,8 @@ def closest(name: object, allowed: Iterable[str]) -> str:
 
 def warn(message: str) -> None:
     """Warn at the line that called the library, however many decorators of other packages lie in between."""
+    ours = ("manyview", "sklearn", "torch", "jaxtyping", "beartype")
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("manyview", "sklearn", "torch"):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level + 1)

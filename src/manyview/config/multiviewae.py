@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from torch import nn, optim
+
+from manyview.config.layers import LayeredDecoder, LayeredEncoder
 from manyview.config.source import Source
 from manyview.fusion import Fusion, Mean, PoE
 from manyview.latent import Gaussian, Laplacian, Latent, MatchedPoint, Point
@@ -23,7 +26,10 @@ __all__ = ["is_theirs", "translate"]
 logger = logging.getLogger("manyview")
 
 _THEIRS = "multiviewae."
-_SECTIONS = ("model", "encoder", "decoder", "discriminator", "prior", "datamodule", "trainer", "callbacks", "logger")
+_SECTIONS = (
+    "model", "encoder", "decoder", "discriminator", "prior", "datamodule", "optimizer", "trainer",
+    "callbacks", "logger",
+)  # fmt: skip
 
 # Keys of the section model: the hyperparameter, and what a model without it lacks.
 _MODEL = {
@@ -38,24 +44,44 @@ _MODEL = {
     "s_dim": ("h_dim", "private latents"),
     "private": ("private", "private latents"),
     "alpha": ("alpha", "weight alpha"),
+    "learn_shared_prior": ("learn_prior", "learned prior"),
     "seed": ("random_state", "random state"),
     "use_GPU": ("device", "device"),
 }
-_MODEL_ONLY = ("seed_everything", "join_type", "save_model", "eps")
+_MODEL_ONLY = (
+    "seed_everything", "join_type", "use_prior", "save_model", "eps", "multiple_latents", "u_dim", "w_dim", "_lambda",
+)  # fmt: skip
+
+# Keys of the section model that are settled here: the one value that agrees, and what to do for another.
+_SETTLED = {
+    "weight_ll": (False, "give likelihood_weight, such as one over the number of views"),
+    "weight_kld": (False, "give beta"),
+    "return_mean": (True, "predictions are expected values; transform(..., n_samples=...) draws"),
+    "learn_private_prior": (True, "the scales of auxiliary priors are always learned"),
+}
+_S_DIM = 2  # their private dimensions where a file asks for private latents and says no number
 _FLAGS = {"DREG_loss": ("iwae", "dreg"), "use_GPU": ("cpu", "auto")}  # for False and True
 _UNUSED = {
     "out_dir": "nothing is written unless asked for: call model.save(path)",
     "model_name": "the class of the model says it",
     "model.save_model": "nothing is written unless asked for: call model.save(path) after fit",
     "model.eps": "sums of probabilities are computed in logarithms, and need no such constant",
+    "model.multiple_latents": "an encoder's last layer gives the numbers of all its latents",
+    "encoder.multiple_latents": "an encoder's last layer gives the numbers of all its latents",
 }
 _FUSIONS: dict[str, type[Fusion]] = {"PoE": PoE, "Mean": Mean}
 
-# Distributions of z: the name in our hyperparameter ``posterior``, and the latent.
+# Distributions of z: the name in our hyperparameter ``posterior``, and the latents.
+_CODES = (Point, MatchedPoint)
 _POSTERIORS: dict[str, tuple[str, tuple[type[Latent], ...]]] = {
-    "Default": ("", (Point, MatchedPoint)),
+    "Default": ("", _CODES),
     "Normal": ("normal", (Gaussian,)),
     "MultivariateNormal": ("normal", (Gaussian,)),
+    "Laplace": ("laplace", (Laplacian,)),
+}
+_PRIORS: dict[str, tuple[str, tuple[type[Latent], ...]]] = {
+    "Normal": ("normal", (Gaussian, MatchedPoint)),
+    "MultivariateNormal": ("normal", (Gaussian, MatchedPoint)),
     "Laplace": ("laplace", (Laplacian,)),
 }
 _LIKELIHOODS = {
@@ -64,6 +90,7 @@ _LIKELIHOODS = {
     "MultivariateNormal": "multivariate_normal",
     "Laplace": "laplace",
     "Bernoulli": "bernoulli",
+    "ApproxBernoulli": "bernoulli",
     "Categorical": "categorical",
 }
 _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -72,15 +99,20 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "bias": ("bias", lambda on: on),
 }
 _DISTRIBUTION = {"encoder": "enc_dist", "decoder": "dec_dist"}
+_LAYERED = {"encoder": LayeredEncoder, "decoder": LayeredDecoder}
+_LABELS = {
+    "num_cat": "the categories are those of the labels",
+    "one_hot": "labels may be numbers or one-hot rows",
+}
 
 
 def is_theirs(content: Mapping[str, Any], cls: type[Estimator]) -> bool:
     """Whether a configuration has the layout of the multi-view-AE library: by sections, keys or targets."""
     model = content.get("model")
-    words = {*_MODEL, *_MODEL_ONLY} - {field.name for field in fields(cls)}
+    words = {*_MODEL, *_SETTLED, *_MODEL_ONLY} - {field.name for field in fields(cls)}
     return bool(
         ({"prior", "datamodule", "callbacks", "logger", "out_dir", "model_name"} & content.keys())
-        or ("model" in content and _DISTRIBUTION.keys() & content.keys())
+        or ("model" in content and {*_DISTRIBUTION, "discriminator", "optimizer"} & content.keys())
         or (isinstance(model, Mapping) and words & model.keys())
         or any(_has_words(content.get(role)) for role in (*_DISTRIBUTION, "discriminator"))
     )
@@ -109,7 +141,8 @@ class _Translation:
         self.known = {field.name for field in fields(cls)}
         self.said: set[str] = set()
         self.posteriors: dict[str, str] = {}  # which section asks for which distribution of z
-        self.conditional: set[str] = set()  # which networks get the labels
+        self.softmax: set[str] = set()  # the sections that ask for scales by softmax
+        self.conditional: dict[str, set[bool]] = {role: set() for role in _DISTRIBUTION}  # the kinds of networks
 
     def run(self, content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         self.source.check_keys("", content, [*_SECTIONS, "out_dir", "model_name"])
@@ -119,13 +152,12 @@ class _Translation:
             self.model(sections["model"]),
             self.networks(sections["encoder"], "encoder"),
             self.networks(sections["decoder"], "decoder"),
+            self.condition(),
             self.discriminator(sections["discriminator"]),
             self.datamodule(sections["datamodule"]),
+            self.optimizer(sections["optimizer"]),
         ]
         self.prior(sections["prior"])
-        if self.conditional:
-            parts.append({"condition": "both" if len(self.conditional) == 2 else self.conditional.pop()})
-            self.say("conditional networks: give labels= (or covariates=) to fit, and to every method after it")
         given = self.source.merge([*parts, self.posterior()])
         if given.get("sparse") and "prior" in self.posteriors:
             raise self.source.error("prior", "sparse models have a log-uniform prior; remove this section")
@@ -151,38 +183,100 @@ class _Translation:
                 self.say(f"{path}{key} was read and is not used: {reason}")
 
     def model(self, given: dict[str, Any]) -> dict[str, Any]:
-        self.source.check_keys("model", given, [*_MODEL, *_MODEL_ONLY])
+        self.source.check_keys("model", given, [*_MODEL, *_SETTLED, *_MODEL_ONLY])
         self.drop_unused("model.", given)
         if not given.pop("seed_everything", True):
             given.pop("seed", None)
-        if "join_type" in given:
-            self.check_join_type(given.pop("join_type"))
+        self.check_settled(given)
+        hyperparameters = self.weights(given)
+        self.read_alpha(given)
+        self.read_private(given)
+        if given.get("sparse") and given.get("threshold") == 0:
+            given["sparse"] = False
+            self.say("model.sparse was read and is not used: nor is it there with threshold=0")
         if not given.get("sparse") and ("threshold" not in self.known or given.get("threshold") == 0):
             given.pop("threshold", None)  # it has no effect without sparse
-        self.read_private(given)
-        hyperparameters = {}
         for key, value in given.items():
             name, meaning = _MODEL[key]
             if name in self.known:
                 hyperparameters[name] = _FLAGS[key][bool(value)] if key in _FLAGS else value
             elif value is not False:
-                message = f"{key}={value!r}, but {self.cls.__name__} has no {meaning}"
-                raise self.source.error("model", f"{message}; remove it, or choose a model that has")
+                raise self.lacks(key, value, meaning)
         return hyperparameters
+
+    def lacks(self, key: str, value: object, meaning: str) -> ValueError:
+        """What to raise about a key for what the model does not have."""
+        message = f"{key}={value!r}, but {self.cls.__name__} has no {meaning}"
+        return self.source.error("model", f"{message}; remove it, or choose a model that has")
+
+    def check_settled(self, given: dict[str, Any]) -> None:
+        """What the class or the library settles is not for a file to say: it must agree."""
+        for key, (value, advice) in _SETTLED.items():
+            if given.pop(key, value) is not value:
+                raise self.source.error("model", f"{key}={not value} is not available: {advice}; remove it")
+        if "join_type" in given:
+            self.check_join_type(given.pop("join_type"))
+        expert = bool(getattr(self.cls().fusion(["view_0", "view_1"]), "prior_expert", False))
+        if given.pop("use_prior", expert) is not expert:
+            is_expert = f"the prior is {'an' if expert else 'no'} expert of {self.cls.__name__}"
+            raise self.source.error("model", f"use_prior={not expert}, but {is_expert}; remove it")
+
+    def weights(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Their lambda: a list weighs the likelihoods of the views, a number the reconstruction of all."""
+        value = given.pop("_lambda", None)
+        if isinstance(value, list):
+            return {"likelihood_weight": {m: self.number(x, "model._lambda") for m, x in enumerate(value)}}
+        if "reconstruction_weight" in self.known and value is not None:
+            return {"reconstruction_weight": self.number(value, "model._lambda")}
+        if value not in (None, 1):
+            raise self.lacks("_lambda", value, "weight of the reconstruction of all views")
+        return {}
+
+    def read_alpha(self, given: dict[str, Any]) -> None:
+        """Where alpha weighs a Jensen-Shannon divergence and beta that of private latents, our beta weighs both."""
+        if "alpha" not in given or "dynamic_prior" not in self.known:
+            return
+        alpha = given.pop("alpha")
+        beta = given.get("beta", alpha)
+        if beta != alpha and given.get("private") is not False:
+            both = f"alpha={alpha!r} and beta={beta!r}, but {self.cls.__name__} has one weight of all its divergences"
+            raise self.source.error("model", f"{both}; set them equal")
+        given["beta"] = alpha
+        self.say(f"alpha, the weight of the Jensen-Shannon divergence -> beta={alpha!r}")
 
     def read_private(self, given: dict[str, Any]) -> None:
         """Their z_dim counts private dimensions as well; ours does not."""
+        for key in ("s_dim", "u_dim", "w_dim"):
+            if key in given and not (type(given[key]) is int and given[key] >= 0):
+                raise self.source.error(f"model.{key}", f"must be a whole number, at least 0, but is {given[key]!r}")
+        self.read_shared_and_private(given)
         if "private" in self.known or "h_dim" not in self.known:
             return
-        if not given.pop("private", True):
+        private = given.pop("private", None)
+        if private is False:
             given["s_dim"] = 0
             return
+        if private and "s_dim" not in given and not self.cls().h_dim:
+            given["s_dim"] = _S_DIM
         if "s_dim" in given and "z_dim" in given:
-            if not given["s_dim"] < given["z_dim"]:
+            if not given["s_dim"] < self.number(given["z_dim"], "model.z_dim"):
                 message = f"s_dim={given['s_dim']} must be below z_dim={given['z_dim']}, which includes it"
                 raise self.source.error("model", message)
             given["z_dim"] -= given["s_dim"]
             self.say(f"z_dim counts private dimensions there: z_dim={given['z_dim']}, h_dim={given['s_dim']} here")
+
+    def read_shared_and_private(self, given: dict[str, Any]) -> None:
+        """Dimensions given apart, as u_dim and w_dim, in words of z_dim and s_dim."""
+        asked = {key: given.pop(key) for key in ("u_dim", "w_dim") if key in given}
+        if not asked:
+            return
+        if "h_dim" not in self.known or "private" in self.known:
+            key, value = next(iter(asked.items()))
+            raise self.lacks(key, value, "such private latents")
+        total = sum(asked.values())
+        if len(asked) < 2 or "s_dim" in given or given.get("z_dim", total) != total:
+            raise self.source.error("model", "u_dim and w_dim go together, without s_dim, and z_dim is their sum")
+        given |= {"z_dim": total, "s_dim": asked["w_dim"]}
 
     def check_join_type(self, value: str) -> None:
         """The fusion is a matter of the class: what the file says must agree."""
@@ -207,16 +301,18 @@ class _Translation:
             z_or_x = self.source.section(spec, distribution, f"{path}.{distribution}")
             log_variance = spec.pop("init_logvar", None) if role == "decoder" else None
             if role == "decoder" and (z_or_x or log_variance is not None):
-                parts["likelihood"][view] = self.likelihood(z_or_x, log_variance, f"{path}.{distribution}")
+                learns_variance = str(spec.get("_target_")).endswith(".VariationalDecoder")
+                where = f"{path}.{distribution}"
+                parts["likelihood"][view] = self.likelihood(z_or_x, log_variance, where, learns_variance)
             elif z_or_x:
                 self.ask_posterior(z_or_x, f"{path}.{distribution}", _POSTERIORS)
-                self.source.check_keys(f"{path}.{distribution}", z_or_x, [])
             if spec:
                 parts[role][view] = self.network(spec, role, path)
         return {name: by_view for name, by_view in parts.items() if by_view}
 
     def network(self, spec: dict[str, Any], role: str, path: str) -> dict[str, Any]:
         target, kind = spec.pop("_target_", None), ""
+        self.drop_unused(f"{role}.", spec)
         if target is not None and not str(target).startswith(_THEIRS):
             return {"_target_": target, **spec}  # a user's own class
         if target is not None:
@@ -225,20 +321,71 @@ class _Translation:
                 for kind in ("mlp", "cnn")
                 for variant in ("", "Variational", "Conditional", "ConditionalVariational", "VariationalConditional")
             }
-            if ".Conditional" in target or ".VariationalConditional" in target:
-                self.conditional.add(role)
-                spec.pop("num_cat", None)  # the labels say how many there are
             self.source.check_keys(f"{path}._target_", [target], targets, "target")
             kind = targets[target]
+            if role == "encoder":
+                self.check_noise(target, path)
+        conditional = "Conditional" in str(target)
+        self.conditional[role].add(conditional)
+        for key in _LABELS.keys() & spec.keys() if conditional else ():
+            del spec[key]
+            self.say(f"{key} was read and is not used: {_LABELS[key]}")
+        layers = [key for key in spec if re.fullmatch(r"layer\d+", str(key))]
+        if layers and kind == "cnn":
+            listed = {f"{path}.{key}": self.source.section(spec, key, f"{path}.{key}") for key in layers}
+            return self.layered(listed, spec, role, path)
+        if kind:
             self.say(f"{target} -> manyview.nn.{'MLP' if kind == 'mlp' else f'CNN{role.capitalize()}'}")
-        if any(re.fullmatch(r"layer\d+", str(key)) for key in spec):
-            instead = f"give {role}={{'name': 'cnn', 'channels': [...]}}, or a module of your own"
-            raise self.source.error(path, f"layers cannot be listed one by one: {instead}")
         self.source.check_keys(path, spec, _SETTINGS)
         if kind == "cnn" and spec.get("bias") is True:
             del spec["bias"]  # our CNNs always have it
         settings = {ours: convert(spec[key]) for key, (ours, convert) in _SETTINGS.items() if key in spec}
         return {"name": kind, **settings} if kind else settings
+
+    def check_noise(self, target: str, path: str) -> None:
+        """Encoders are variational where the posteriors are distributions, and only there."""
+        noise = not isinstance(self.cls().latent(), _CODES)
+        if ("Variational" in target) is not noise:
+            has = "have noise; use a VariationalEncoder" if noise else "have no noise; use an Encoder"
+            raise self.source.error(path, f"{target}, but the codes of {self.cls.__name__} {has}")
+
+    def layered(self, layers: dict[str, dict[str, Any]], rest: dict[str, Any], role: str, path: str) -> dict[str, Any]:
+        """A network whose layers are listed one by one, each under the path where it was found."""
+        names = [name for name, part in vars(nn).items() if isinstance(part, type) and issubclass(part, nn.Module)]
+        for where, layer in layers.items():
+            self.source.check_keys(f"{where}.layer", [layer.get("layer")], names, "layer")
+            self.source.check_keys(where, layer, ["layer", *inspect.signature(getattr(nn, layer["layer"])).parameters])
+        first, *_ = listed = list(layers.values())
+        if role == "decoder" and (first["layer"] != "Linear" or "out_features" not in first):
+            raise self.source.error(path, "the first layer takes z: it must be a Linear with out_features")
+        if role == "encoder" and not any({"out_channels", "out_features"} & layer.keys() for layer in listed):
+            raise self.source.error(path, "no layer says how wide it is, by out_channels or out_features")
+        self.source.check_keys(path, rest, ["non_linear", "bias"])
+        settings = {ours: convert(rest[key]) for key, (ours, convert) in _SETTINGS.items() if key in rest}
+        network = f"{_LAYERED[role].__module__}.{_LAYERED[role].__name__}"
+        self.say(f"layers of the {role} -> {network}")
+        return {"_target_": network, "layers": listed, **settings}
+
+    def condition(self) -> dict[str, Any]:
+        """Which networks get the labels."""
+        for role, kinds in self.conditional.items():
+            if len(kinds) == 2:
+                raise self.source.error(role, f"some {role}s are conditional and some are not; make them all alike")
+        roles = [role for role, kinds in self.conditional.items() if True in kinds]
+        if not roles:
+            return {}
+        self.say("conditional networks: give labels= (or covariates=) to fit, and to every method after it")
+        return {"condition": roles[0] if len(roles) == 1 else "both"}
+
+    def optimizer(self, section: dict[str, Any]) -> dict[str, Any]:
+        if not section:
+            return {}
+        target, known = str(section.pop("_target_", None)), [n for n, o in vars(optim).items() if isinstance(o, type)]
+        self.source.check_keys("optimizer._target_", [target], [f"torch.optim.{name}" for name in known], "target")
+        if "lr" in section:
+            raise self.source.error("optimizer", f"lr={section['lr']!r}: give learning_rate in the section model")
+        arguments = {"optimizer_args": section} if section else {}
+        return {"optimizer": target.removeprefix("torch.optim."), **arguments}
 
     def discriminator(self, section: dict[str, Any]) -> dict[str, Any]:
         """The adversary's network."""
@@ -262,10 +409,12 @@ class _Translation:
         self.source.check_keys(f"{path}._target_", [target], [prefix + name for name in allowed], "target")
         return target.removeprefix(prefix)
 
-    def likelihood(self, spec: dict[str, Any], log_variance: object, path: str) -> str | dict[str, Any]:
+    def likelihood(
+        self, spec: dict[str, Any], log_variance: object, path: str, learns_variance: bool
+    ) -> str | dict[str, Any]:
         if not str(spec.get("_target_", _THEIRS)).startswith(_THEIRS):
             return spec
-        theirs = self.distribution(spec, path, _LIKELIHOODS)
+        theirs = self.distribution(spec, path, _LIKELIHOODS) if spec else "Normal"  # where init_logvar stands alone
         name = _LIKELIHOODS[theirs]
         kind = LIKELIHOODS[name]
         known = inspect.signature(kind).parameters
@@ -273,6 +422,8 @@ class _Translation:
         self.source.check_keys(path, spec, known)
         if "scale" in spec:
             spec.setdefault("learn_scale", False)
+        if learns_variance and "scale" not in known:
+            raise self.source.error(path, f"{theirs} has no variance, which a VariationalDecoder learns; use a Decoder")
         if log_variance is not None:
             if "scale" not in known:
                 raise self.source.error(path, f"{theirs} has no variance, which init_logvar sets; remove init_logvar")
@@ -287,21 +438,28 @@ class _Translation:
     def prior(self, section: dict[str, Any]) -> None:
         if not section:
             return
-        self.ask_posterior(section, "prior", [name for name in _POSTERIORS if name != "Default"])
-        self.source.check_keys("prior", section, ["loc", "scale"])
+        self.ask_posterior(section, "prior", _PRIORS, ("loc", "scale"))
         for key, standard in (("loc", 0), ("scale", 1)):
-            if section.get(key, standard) not in (standard, [standard]):
+            values = section.get(key, standard)
+            if any(value != standard for value in (values if isinstance(values, list) else [values])):
                 message = f"{key}={section[key]!r}, but priors are standard; remove it or set {standard}"
                 raise self.source.error("prior", message)
 
-    def ask_posterior(self, spec: dict[str, Any], path: str, allowed: Iterable[str]) -> None:
-        self.posteriors[path] = self.distribution(spec, path, allowed)
+    def ask_posterior(
+        self, spec: dict[str, Any], path: str, allowed: Iterable[str], settings: tuple[str, ...] = ()
+    ) -> None:
+        theirs = self.posteriors[path] = self.distribution(spec, path, allowed)
+        if theirs == "Laplace" and "scale_transform" in self.known:
+            settings += ("with_softmax",)
+        self.source.check_keys(path, spec, settings)
+        if spec.get("with_softmax"):
+            self.softmax.add(path)
 
     def posterior(self) -> dict[str, Any]:
         """The hyperparameter of that name, if the model has it; an error if the model cannot do what is asked."""
         given: dict[str, Any] = {}
         for path, theirs in self.posteriors.items():
-            name, families = _POSTERIORS[theirs]
+            name, families = (_PRIORS if path == "prior" else _POSTERIORS)[theirs]
             asked: dict[str, Any] = {"posterior": name} if name and "posterior" in self.known else {}
             latent = self.cls(**asked).latent()
             if not isinstance(latent, families):
@@ -311,20 +469,28 @@ class _Translation:
                 raise self.source.error(path, f"{theirs}, but another section says {given['posterior']!r}")
             given = asked
             self.say(f"{_THEIRS}base.distributions.{theirs} -> manyview.latent.{type(latent).__name__}")
+        if self.softmax:
+            for path in self.posteriors.keys() - self.softmax:
+                raise self.source.error(path, "with_softmax is for all posteriors and the prior, or for none")
+            return {**given, "scale_transform": "softmax"}
         return given
 
     def datamodule(self, section: dict[str, Any]) -> dict[str, Any]:
         allowed = ["_target_", "batch_size", "is_validate", "train_size", "is_labelled", "dataset"]
         self.source.check_keys("datamodule", section, allowed)
         dataset = self.source.section(section, "dataset", "datamodule.dataset")
-        self.source.check_keys("datamodule.dataset", dataset, ["_target_", "is_path_ds"])
-        for target in (section.get("_target_"), dataset.get("_target_")):
+        self.source.check_keys(
+            "datamodule.dataset", dataset, ["_target_", "is_path_ds", "data_dir", "filename", "views"]
+        )
+        targets = (section.get("_target_"), dataset.get("_target_"))
+        indexed = dataset.keys() - {"_target_", "is_path_ds"} or any(".Index" in str(target) for target in targets)
+        if dataset.get("is_path_ds") or indexed:
+            raise self.source.error("datamodule", "lists of paths cannot be read: give arrays to fit")
+        for target in targets:
             if not str(target or _THEIRS).startswith(_THEIRS):
                 raise self.source.error("datamodule", f"{target} is not used: give the data to fit; remove it")
             if target is not None:
                 self.say(f"{target} -> manyview.Views")
-        if dataset.get("is_path_ds"):
-            raise self.source.error("datamodule", "lists of paths cannot be read: give arrays to fit")
         if section.get("is_labelled"):
             self.say("is_labelled: give labels= to fit, and to every method after it")
         given: dict[str, Any] = {}

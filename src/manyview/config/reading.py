@@ -29,7 +29,9 @@ def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimato
     A configuration has a section ``model`` with hyperparameters and, optionally, a section ``trainer`` with arguments
     of Lightning's Trainer; or it has hyperparameters alone, without sections. Files of the multi-view-AE library
     (sections ``model``, ``encoder``, ``decoder``, ``prior``, ``datamodule``, ``trainer``, ``callbacks``, ``logger``)
-    are translated, which the logger "manyview" reports at level INFO; their views are known by position.
+    are translated, which the logger "manyview" reports at level INFO; their views are known by position. Where such a
+    file gives the dimensions of private latents, its ``z_dim`` counts them and is lessened by as many; a ``z_dim``
+    given to the model itself is of the shared latent alone, as everywhere here.
 
     Parameters
     ----------
