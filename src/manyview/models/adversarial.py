@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
@@ -35,11 +36,14 @@ class Adversarial(Estimator):
         The adversary's network, from (rows, Z) to (rows, 1): specified as encoders are.
     discriminator_learning_rate : float, optional
         Step size of the adversary's optimiser; ``learning_rate`` when not given.
+    optimizer : str, default "RMSprop"
+        The optimiser of both sides. It has no momentum, which players of a game overshoot with.
     """
 
     has_likelihood = False
 
     likelihood: LikelihoodSpec = "mse"
+    optimizer: str = "RMSprop"
     beta: Annotated[float, Gt(0)] = 1.0
     beta_warmup: Annotated[int, Ge(0)] = 0
     discriminator: NetworkSpec = "mlp"
@@ -54,10 +58,15 @@ class Adversarial(Estimator):
         return MoE()
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
-        """Reconstruction of every view from every code, and how well the codes fool the adversary."""
-        z = network.experts(batch).mean
+        """Reconstruction of every view from every code, and how well the codes pass for draws of the prior."""
+        return self._terms(network, batch, beta, n_draws=len(batch.x))
+
+    def _terms(self, network: Network, batch: Batch, beta: float, n_draws: int) -> Terms:
+        z, adversary = network.experts(batch).mean, network.adversary_
         terms = cross_reconstruction(network.reconstruction(z, batch), batch.present)
-        generator = network.adversary_.generator(z, batch.present)
+        prior = network.latent.prior.sample(torch.Size((n_draws, len(batch))))
+        # What draws of the prior score is no matter of the encoders, but a score has a meaning only as a difference.
+        generator = adversary.generator(z, batch.present) - adversary.generator(prior)
         return Terms(terms.value + beta * generator, {**terms.parts, "generator": generator})
 
     def beta_at(self, epoch: float) -> float:
@@ -65,5 +74,5 @@ class Adversarial(Estimator):
         return self.beta if epoch >= self.beta_warmup else self.beta * epoch / self.beta_warmup
 
     def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
-        """The objective of each sample: codes have no noise to average over."""
-        return self.objective(network, batch, self.beta).value
+        """The objective of each sample, against so many draws of the prior."""
+        return self._terms(network, batch, self.beta, n_samples).value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class Canonical(Estimator):
     ----------
     likelihood : str, Likelihood or dict, default "mse"
         What the decoders' outputs mean.
+    condition : {"both", "encoder", "decoder"}, default "decoder"
+        Which networks get the covariates. Encoders that do make codes of them, which correlate perfectly.
     regularisation : float, default 1e-4
         What is added to the variances of the codes.
 
@@ -43,6 +45,7 @@ class Canonical(Estimator):
     fewest_views = 2
 
     likelihood: LikelihoodSpec = "mse"
+    condition: Literal["both", "encoder", "decoder"] = "decoder"
     regularisation: Annotated[float, Ge(0)] = 1e-4
 
     def latent(self) -> Latent:
@@ -61,12 +64,11 @@ class Canonical(Estimator):
         """There is none."""
 
     def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
-        """How well the canonical codes of each sample agree, Σ z_m · z_n over pairs: its mean is a correlation."""
-        codes = cast(CanonicalCodes, network.fusion).cca.project(network.experts(batch).mean)
+        """How well the canonical codes of each sample agree, Σ z_m · z_n over pairs: their correlations on average."""
+        z = cast(CanonicalCodes, network.fusion).cca.project(network.experts(batch).mean)
         if batch.present is not None:
-            codes = codes * batch.present.T.unsqueeze(-1)
-        pairs = [(codes[m] * codes[n]).sum(-1) for m, n in combinations(range(len(codes)), 2)]
-        return torch.stack(pairs).sum(0)
+            z = z * batch.present.T.unsqueeze(-1)
+        return torch.stack([(z[m] * z[n]).sum(-1) for m, n in combinations(range(len(z)), 2)]).sum(0)
 
     @property
     def correlations_(self) -> np.ndarray:

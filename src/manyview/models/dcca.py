@@ -23,20 +23,23 @@ class DCCA(Canonical):
     with S the covariances of the codes in a batch, and :math:`\rho_i` their canonical correlations; with two views this
     is the objective of Andrew et al., more are the sum over pairs. It is a function of a whole batch, biased upwards in
     small ones: by default all samples are one batch if there are fewer than 5,000, and a batch must have at least
-    2 Z. After training, linear CCA is fitted to the codes of the training data, as in the paper: ``transform`` returns
-    the mean of the canonical codes of the views that are given, each dimension of variance one and in the order of
-    ``correlations_``.
+    2 Z. After training, linear CCA is fitted to the codes of the training data, as in the paper: each dimension of a
+    view's canonical code has variance one, and correlates with the same dimension of the other views alone, in the
+    order of ``correlations_``. ``transform`` returns the mean of the canonical codes of the views that are given.
 
     The objective needs no decoders. So that views can be predicted from one another, each has a decoder that is
     trained beside it, on codes that are held fixed, to reconstruct its own view: that changes neither the objective's
     value nor the encoders.
 
-    Where views are missing, each pair is computed on the samples that have both; a view that never meets another
-    learns nothing. There is no likelihood: ``score_samples`` is how well the canonical codes of a sample agree,
-    :math:`\sum_{m < n} z_m \cdot z_n`, whose mean over the training data is the sum of the correlations.
+    Where views are missing, each pair is computed on the samples that have both, which should be as many as a batch
+    needs; a view that meets no other is refused. There is no likelihood: ``score_samples`` is how well the canonical
+    codes of a sample agree, :math:`\sum_{m < n} z_m \cdot z_n`, whose mean over the training data is the sum of the
+    correlations.
 
-    Choose it for what views have in common and nothing else. Choose :class:`~manyview.models.DCCAE` or
-    :class:`~manyview.models.DVCCA` when codes are to reconstruct the views as well.
+    Choose it for what views have in common and nothing else. Correlations of the training data grow with Z and the
+    size of the networks, whatever the views share: where samples are few take few dimensions, and judge by the
+    correlations of new samples. Choose :class:`~manyview.models.DCCAE` or :class:`~manyview.models.DVCCA` when codes
+    are to reconstruct the views as well.
 
     Parameters
     ----------
@@ -44,8 +47,11 @@ class DCCA(Canonical):
         What the decoders' outputs mean.
     regularisation : float, default 1e-4
         The r that is added to the variances of the codes; Wang et al. take 1e-4.
+    condition : {"both", "encoder", "decoder"}, default "decoder"
+        Which networks get the covariates. Encoders that do make codes of them, which correlate perfectly.
     batch_size : int, "auto" or "full", default "auto"
-        Samples in an optimiser step: with "auto" all below 5,000, and 5,000 otherwise.
+        Samples in an optimiser step: with "auto" all below 5,000, and 5,000 otherwise. With all of them, an epoch is
+        one step: networks without hidden layers need a ``learning_rate`` of some 0.1 then.
     **parameters
         Those that all models share: see :class:`~manyview.estimator.Estimator`.
 
@@ -58,6 +64,9 @@ class DCCA(Canonical):
     ----------
     G. Andrew, R. Arora, J. Bilmes, K. Livescu, "Deep canonical correlation analysis", ICML 2013.
     https://proceedings.mlr.press/v28/andrew13.html
+
+    W. Wang, R. Arora, K. Livescu, J. Bilmes, "On deep multi-view representation learning", ICML 2015 (the settings).
+    https://proceedings.mlr.press/v37/wangb15.html
 
     Examples
     --------

@@ -27,7 +27,8 @@ class DCCAE(Canonical):
     tutorial's eq. 8, "DCCA", is to be read as DCCAE.
 
     Choose it rather than DCCA when samples are few, since reconstruction regularises, or when what a view does not
-    share matters as well: more so with a larger λ.
+    share matters as well: more so with a larger λ. Errors are summed over features: with hundreds of them, and λ = 1,
+    little is left of the correlations.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ class DCCAE(Canonical):
         What the decoders' outputs mean; with another than the squared error, the second term is a log-likelihood.
     regularisation : float, default 1e-4
         The r that is added to the variances of the codes; 1e-4 is the paper's choice.
+    condition : {"both", "encoder", "decoder"}, default "decoder"
+        Which networks get the covariates. Encoders that do make codes of them, which correlate perfectly.
     batch_size : int, "auto" or "full", default "auto"
         Samples in an optimiser step: with "auto" all below 5,000, and 5,000 otherwise.
     **parameters
@@ -49,6 +52,9 @@ class DCCAE(Canonical):
 
     References
     ----------
+    W. Wang, R. Arora, K. Livescu, J. Bilmes, "On deep multi-view representation learning", ICML 2015.
+    https://proceedings.mlr.press/v37/wangb15.html
+
     W. Wang, R. Arora, K. Livescu, J. Bilmes, "On deep multi-view representation learning: objectives and
     optimization", 2016. https://arxiv.org/abs/1602.01024
 

@@ -17,23 +17,26 @@ class MAAE(Adversarial):
     r"""Multi-view adversarial autoencoder: a discriminator holds the codes of all views to the prior.
 
     .. math:: \mathcal L = -\frac{1}{M^2} \sum_{s=1}^M \sum_{m=1}^M \lVert x_m - d_m(f_s(x_s)) \rVert_2^2
-        + \beta\, \frac1M \sum_{s=1}^M \log D(f_s(x_s))
+        + \beta\, \Big( \frac1M \sum_{s=1}^M \log D(f_s(x_s)) - \mathbb E_{z \sim p(z)} [\log D(z)] \Big)
 
     .. math:: \max_D\; \mathbb E_{z \sim p(z)} [\log D(z)]
         + \frac1M \sum_{s=1}^M \mathbb E_{x_s} [\log(1 - D(f_s(x_s)))]
 
     The codes :math:`z_s = f_s(x_s)` have no noise. Encoders and decoders maximise the first line, the discriminator D
-    the second, a step each in turn. At their balance the codes of all views together are distributed as the prior
-    p(z) = N(0, I), so that new samples can be drawn; nothing makes the codes of a single view so. As usual, encoders
-    maximise log D rather than minimise log(1 - D), which has the same fixed point and steeper slopes; with
-    ``saturating=True`` they do as the tutorial's eq. 33 has it, where "D(p(z))" is to be read as D(z), z ~ p(z).
+    the second, in turn. At their balance the codes of all views together are distributed as the prior p(z) = N(0, I),
+    so that new samples can be drawn; nothing makes the codes of a single view so. As usual, encoders maximise log D
+    rather than minimise log(1 - D), which has the same fixed point and steeper slopes; with ``saturating=True`` they do
+    as the tutorial's eq. 33 has it, where "D(p(z))" is to be read as D(z), z ~ p(z). The expectation under the prior
+    in the first line is no matter of the encoders: with it, the bracket is 0 where codes cannot be told from the prior
+    and negative where the best discriminator can, so that losses of different epochs can be compared.
 
     Where views are missing, the sums run over the pairs (s, m) that are present, and M counts the views present.
     ``transform`` returns the mean of the codes of the views that are given, ``predict`` the mean of what they
-    reconstruct. There is no likelihood: ``score_samples`` is the first line.
+    reconstruct. There is no likelihood: ``score_samples`` is the first line, with ``n_samples`` draws of the prior.
 
     Choose it for codes that fill a known distribution without a bound on a likelihood. Choose
-    :class:`~manyview.models.MWAE` if the balance is hard to keep, and a variational model for uncertainty.
+    :class:`~manyview.models.MWAE` if the balance is hard to keep, and a variational model for uncertainty. Many more
+    dimensions than the data have are hard to fill: then give the discriminator more steps.
 
     Parameters
     ----------
@@ -47,15 +50,20 @@ class MAAE(Adversarial):
         The network of D, from (rows, Z) to (rows, 1), such as ``{"hidden": [64, 64]}``.
     discriminator_learning_rate : float, optional
         Step size of D's optimiser; ``learning_rate`` when not given.
-    n_discriminator_steps : int, default 1
-        Steps of the discriminator for each step of the encoders.
+    n_discriminator_steps : int, default 2
+        Steps of the discriminator for each step of the encoders, on the same samples and new draws of the prior.
+        Goodfellow et al. take 1, which lets codes of more than a few dimensions run away from it.
     saturating : bool, default False
         Whether encoders minimise log(1 - D).
+    optimizer : str, default "RMSprop"
+        The optimiser of both sides. With the momentum of Adam, codes circle around the prior instead of reaching it.
     **parameters
         Those that all models share: see :class:`~manyview.estimator.Estimator`.
 
     References
     ----------
+    I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014. https://arxiv.org/abs/1406.2661
+
     A. Makhzani, J. Shlens, N. Jaitly, I. Goodfellow, B. Frey, "Adversarial autoencoders", ICLR workshop 2016.
     https://arxiv.org/abs/1511.05644
 
@@ -71,7 +79,7 @@ class MAAE(Adversarial):
     Views(n=3, view_0=(10,), view_1=(8,))
     """
 
-    n_discriminator_steps: Annotated[int, Gt(0)] = 1
+    n_discriminator_steps: Annotated[int, Gt(0)] = 2
     saturating: bool = False
 
     def adversary(self) -> Adversary:
