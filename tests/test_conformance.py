@@ -490,16 +490,31 @@ def test_samples_without_a_prior_are_caught():
 def test_the_table_shows_what_was_found(monkeypatch, capsys):
     module = importlib.import_module(__name__)
     monkeypatch.setattr(testing, "CHECKS", (testing.check_objective, testing.check_gradients))
-    assert testing.main(["AE", "MVAE"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "           AE  MVAE",
-        "objective  ✓    ✓  ",
-        "gradients  ✓    ✓  ",
-    ]
-    assert testing.main(["AE", f"{module.__name__}.SpareParameter"]) == 1
-    out = capsys.readouterr().out
-    assert [line.split()[1:] for line in out.splitlines()[1:3]] == [["✓", "✓"], ["✓", "✗"]]
-    assert "SpareParameter, gradients: fusion.spare gets no gradient" in out
+    oracles = {"oracles.test_ae::test_it": True, "oracles.test_models::test_all[MVAE-x]": False, "test_x[MMVAE]": True}
+    monkeypatch.setattr(testing, "_run_oracles", lambda classes: oracles)
+    assert testing.main(["AE"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["conformance", "oracle", "missing", "any-to-any", "log-likelihood", "covariates"]
+    assert row.split() == ["AE", "✓", "✓", "✓", "✓", "–", "✓"]
+    assert testing.main(["MVAE", f"{module.__name__}.SpareParameter"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[1:] for line in out[1:3]] == [["✓", "✗", "✓", "✓", "✓", "✓"], ["✗", "–", "✗", "✓", "✓", "✓"]]
+    assert "MVAE: oracle oracles.test_models::test_all[MVAE-x] fails" in out
+    assert any(line.startswith("SpareParameter: gradients: fusion.spare gets no gradient") for line in out)
+
+
+def test_oracles_are_run_and_told_apart(monkeypatch, tmp_path):
+    """Tests beside the library are run; their names, and those of their modules, say what they prove."""
+    folder = tmp_path / "tests" / "oracles"
+    folder.mkdir(parents=True)
+    (folder / "test_mvae.py").write_text("def test_it():\n    pass\n\ndef test_not():\n    assert False\n")
+    monkeypatch.setattr(testing, "__file__", str(tmp_path / "src" / "manyview" / "testing.py"))
+    found = testing._run_oracles([mv.MVAE])
+    assert {name.rpartition("::")[2]: passed for name, passed in found.items()} == {"test_it": True, "test_not": False}
+    assert [testing._proves(next(iter(found)), Model) for Model in (mv.MVAE, mv.MMVAE)] == [True, False]
+    monkeypatch.setattr(testing, "__file__", str(tmp_path / "elsewhere" / "manyview" / "testing.py"))
+    (tmp_path / "tests").rename(tmp_path / "gone")
+    assert testing._run_oracles([mv.MVAE]) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights of the views in the objective, and conditional log-likelihoods, against loops and closed forms."""
+"""Weights of the views in the objective, and conditional log-likelihoods, against loops and closed forms.
 
 With λ the weights and L the reconstruction matrix, objectives are A + Σ_m λ_m B_m, or have Σ_m λ_m log p(x_m | z)
 inside their importance weights. Fitted linear models are normal distributions: their conditional densities are known.
@@ -432,6 +432,7 @@ def test_models_without_a_likelihood_have_none_to_condition(any_model, views):
         any_model.score_samples(views, given="view_0")
 
 
+@pytest.mark.filterwarnings("ignore:no dimension has a dropout rate")
 def test_sparse_models_have_no_conditional_log_likelihood(views):
     """Their prior is improper."""
     model = mv.MVAE(**TINY, sparse=True).fit(views)

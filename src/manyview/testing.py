@@ -669,7 +669,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     width = max(len(Model.__name__) for Model in classes)
     print(" " * width, *_COLUMNS, sep="  ", flush=True)
-    oracles = _run_oracles()
+    oracles = _run_oracles(classes)
     failures: list[str] = []
     for Model in classes:
         row = _row(Model, oracles)
@@ -712,14 +712,16 @@ def _with_missing_views() -> Views:
     return views
 
 
-def _run_oracles() -> dict[str, bool]:
-    """The tests of the equations, and whether they pass; none where only the package is installed."""
+def _run_oracles(classes: Sequence[type[Estimator]]) -> dict[str, bool]:
+    """The tests of the models' equations, and whether they pass; none where only the package is installed."""
     folder = Path(__file__).parents[2] / "tests" / "oracles"
     if not folder.is_dir():
         return {}
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", str(folder)]
+        named = " or ".join(f"{Model.__name__} or test_{_module(Model)}" for Model in classes)
+        options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-k", named]
+        command = [sys.executable, "-m", "pytest", *options, str(folder)]
         subprocess.run(command, cwd=folder.parents[1], stdout=subprocess.DEVNULL, check=False)
         cases = ElementTree.parse(report).iter("testcase")
         return {
@@ -729,10 +731,16 @@ def _run_oracles() -> dict[str, bool]:
         }
 
 
+def _module(Model: type[Estimator]) -> str:
+    return Model.__module__.rpartition(".")[-1]
+
+
 def _proves(test: str, Model: type[Estimator]) -> bool:
     """Whether a test is about a model: its module is the model's, or its name has the model's."""
-    module = Model.__module__.rpartition(".")[-1]
-    return f".test_{module}::" in test or re.search(rf"(?<![A-Za-z]){Model.__name__}(?![A-Za-z])", test) is not None
+    return (
+        re.search(rf"(^|\.)test_{_module(Model)}::", test) is not None
+        or re.search(rf"(?<![A-Za-z]){Model.__name__}(?![A-Za-z])", test) is not None
+    )
 
 
 def _run(case: Case) -> Iterable[tuple[Callable[[Case], None], Exception | None]]:
