@@ -335,8 +335,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         if validation is None:
             if validation_covariates is not None:
                 raise ValueError("validation_covariates are given, but no validation samples: give validation as well")
-            n_fewest = max(2, self.samples_per_dimension * self.z_dim)
-            training_rows, held_out_rows = _split(len(samples), self.validation_fraction, seed, n_fewest)
+            training_rows, held_out_rows = _split(
+                len(samples), self.validation_fraction, seed, max(2, self.fewest_samples)
+            )
             samples, held_out = samples[training_rows], samples[held_out_rows] if len(held_out_rows) else None
         fitted = run._fit_views(samples.views, likelihoods)
         if validation is not None:
@@ -480,6 +481,11 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         )
         return train(network, self.objective, self.beta_at, data, validation, view_names, settings)
 
+    @property
+    def fewest_samples(self) -> int:
+        """Number of samples that a batch needs."""
+        return self.samples_per_dimension * self.z_dim
+
     def _batch_size(self, n_samples: int) -> int:
         """Samples in an optimiser step, of so many training samples."""
         if self.batch_size == "full":
@@ -488,10 +494,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             size = n_samples if n_samples < self.full_batch_below else max(128, self.full_batch_below)
         else:
             size = self.batch_size
-        fewest = self.samples_per_dimension * self.z_dim
-        if min(size, n_samples) < fewest:
+        if min(size, n_samples) < self.fewest_samples:
             raise ValueError(
-                f"{type(self).__name__} needs batches of at least {fewest} samples, but there are "
+                f"{type(self).__name__} needs batches of at least {self.fewest_samples} samples, but there are "
                 f"{n_samples} training samples in batches of batch_size={self.batch_size!r}; take larger batches, more "
                 "samples, or fewer latent dimensions (z_dim)"
             )

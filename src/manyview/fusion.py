@@ -323,8 +323,7 @@ class AuxiliaryMoE(Fusion):
     def __init__(self, n_views: int, private: LocationScale) -> None:
         super().__init__()
         self.family = type(private)(private.z_dim, scale=private.scale)
-        start = cast(Tensor, type(private)(private.z_dim, scale=private.scale, learn_prior=True).r_prior)
-        self.r = nn.Parameter(start.detach().repeat(n_views, 1))
+        self.r = nn.Parameter(private.r_of_one.repeat(n_views, 1))
 
     @property
     def auxiliary(self) -> Independent[Any]:

@@ -172,8 +172,12 @@ class LocationScale(Latent):
     ) -> None:
         super().__init__(z_dim, private)
         self.scale = scale
-        start = torch.full((z_dim,), math.log(math.e - 1) if scale == "softplus" else 0.0)  # a scale of 1
-        self.r_prior = nn.Parameter(start) if learn_prior else None
+        self.r_prior = nn.Parameter(self.r_of_one) if learn_prior else None
+
+    @property
+    def r_of_one(self) -> Float[Tensor, " Z"]:
+        """The numbers r that state a scale of 1 in every dimension."""
+        return torch.full((self.z_dim,), math.log(math.e - 1) if self.scale == "softplus" else 0.0)
 
     @abstractmethod
     def _distribution(self, loc: Tensor, scale: Tensor) -> Distribution:

@@ -222,7 +222,7 @@ def check_scales(case: Case) -> None:
 def check_single_rows(case: Case) -> None:
     """The loss is finite in batches of one sample, in training and after."""
     # Batch normalisation needs two samples to train on, and objectives of whole batches need their number.
-    size = max(2 if _normalises(case.fitted.network_) else 1, case.Model.samples_per_dimension * case.fitted.z_dim)
+    size = max(2 if _normalises(case.fitted.network_) else 1, case.fitted.fewest_samples)
     model = case.make(batch_size=size).fit(case.views[:6])
     _finite(model.history_["loss"].to_numpy(), f"the loss with batch_size={size}")
     for row in range(3):
@@ -490,11 +490,11 @@ def check_log_likelihood(case: Case) -> None:
         _refuses(lambda: model.score_samples(some, given=[first]), "score_samples(given=), without a likelihood,")
         return
     batch = make_batch(some, model.views_)
-    _agree(_importance_estimate(case, some), _prior_estimate(model.network_, batch), "score_samples", _BIAS)
+    joint = _prior_estimate(model.network_, batch)
+    _agree(_importance_estimate(case, some), joint, "score_samples", _BIAS)
     _refuses(lambda: model.score_samples(some, given=list(some.names)), "score_samples, given all the views,")
     if len(some.names) > 1:
-        known = make_batch(some, model.views_).given(torch.arange(len(some.names)) == 0)
-        joint, marginal = (_prior_estimate(model.network_, part) for part in (batch, known))
+        marginal = _prior_estimate(model.network_, batch.given(torch.arange(len(some.names)) == 0))
         error = (joint[1].square() + marginal[1].square()).sqrt()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some samples may lack the view that is given

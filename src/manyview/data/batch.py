@@ -38,6 +38,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x[0])
 
+    @property
+    def mask(self) -> Bool[Tensor, "B M"]:
+        """Which sample has which view, also where nothing is missing."""
+        if self.present is not None:
+            return self.present
+        return torch.ones(len(self), len(self.x), dtype=torch.bool, device=self.x[0].device)
+
     def __getitem__(self, rows: Tensor | slice) -> Batch:
         return self._map(lambda x: x[rows])
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 from jaxtyping import Float
 from torch import Tensor
 
 from manyview.data.batch import Batch
-from manyview.estimator import Estimator, LikelihoodSpec
+from manyview.estimator import LikelihoodSpec
 from manyview.fusion import Fusion, MoE
 from manyview.latent import Latent, MatchedPoint
+from manyview.models.weighed import Weighed
 from manyview.network import Network
 from manyview.nn import NetworkSpec
 from manyview.objectives import Terms, cross_reconstruction
@@ -21,7 +22,7 @@ from manyview.objectives import Terms, cross_reconstruction
 __all__ = ["Adversarial"]
 
 
-class Adversarial(Estimator):
+class Adversarial(Weighed):
     r"""An autoencoder whose codes, over the samples, are to be distributed as the prior.
 
     Parameters
@@ -44,8 +45,6 @@ class Adversarial(Estimator):
 
     likelihood: LikelihoodSpec = "mse"
     optimizer: str = "RMSprop"
-    beta: Annotated[float, Gt(0)] = 1.0
-    beta_warmup: Annotated[int, Ge(0)] = 0
     discriminator: NetworkSpec = "mlp"
     discriminator_learning_rate: Annotated[float, Gt(0)] | None = None
 
@@ -68,10 +67,6 @@ class Adversarial(Estimator):
         # What draws of the prior score is no matter of the encoders, but a score has a meaning only as a difference.
         generator = adversary.generator(z, batch.present) - adversary.generator(prior)
         return Terms(terms.value + beta * generator, {**terms.parts, "generator": generator})
-
-    def beta_at(self, epoch: float) -> float:
-        """Beta after so many epochs: linear from 0 to its full value during the warm-up."""
-        return self.beta if epoch >= self.beta_warmup else self.beta * epoch / self.beta_warmup
 
     def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
         """The objective of each sample, against so many draws of the prior."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from jaxtyping import Float
+from torch import Tensor
+
 from manyview.data.batch import Batch
 from manyview.estimator import LikelihoodSpec
 from manyview.fusion import Fusion, MoE
@@ -61,3 +64,7 @@ class AE(Deterministic):
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         z = network.experts(batch).mean
         return cross_reconstruction(network.reconstruction(z, batch), batch.present)
+
+    def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
+        """The objective of each sample: codes have no noise to average over."""
+        return self.objective(network, batch, 1.0).value

@@ -13,15 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyview.data.batch import Batch
-from manyview.estimator import Estimator, LikelihoodSpec
+from manyview.estimator import LikelihoodSpec
 from manyview.fusion import CanonicalCodes, Fusion
 from manyview.latent import Latent, Point
+from manyview.models.deterministic import Deterministic
 from manyview.network import Network
 
 __all__ = ["Canonical"]
 
 
-class Canonical(Estimator):
+class Canonical(Deterministic):
     r"""A model whose codes of different views are to correlate as highly as possible.
 
     Parameters
@@ -39,7 +40,6 @@ class Canonical(Estimator):
         The canonical correlations of the training codes in each dimension of z, the mean over pairs of views, (Z,).
     """
 
-    has_likelihood = False
     full_batch_below = 5000
     samples_per_dimension = 2
     fewest_views = 2
@@ -55,13 +55,6 @@ class Canonical(Estimator):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         """Each view keeps its code, aligned by linear CCA after training."""
         return CanonicalCodes(len(view_names), self.z_dim, self.regularisation)
-
-    def beta_at(self, epoch: float) -> float:
-        """There are no divergences to weigh."""
-        return 1.0
-
-    def adversary(self) -> None:
-        """There is none."""
 
     def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
         """How well the canonical codes of each sample agree, Σ z_m · z_n over pairs: their correlations on average."""

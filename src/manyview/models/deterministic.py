@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
-
-from manyview.data.batch import Batch
 from manyview.estimator import Estimator
-from manyview.network import Network
 
 __all__ = ["Deterministic"]
 
@@ -23,7 +18,3 @@ class Deterministic(Estimator):
 
     def adversary(self) -> None:
         """There is none."""
-
-    def evaluate(self, network: Network, batch: Batch, n_samples: int) -> Float[Tensor, " B"]:
-        """The objective of each sample: codes have no noise to average over."""
-        return self.objective(network, batch, 1.0).value

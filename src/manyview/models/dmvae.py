@@ -25,8 +25,7 @@ def cross_elbos(network: Network, batch: Batch, beta: float, bounds: Literal["pa
     source has draws of its own, of z and of the private latents.
     """
     experts, q_h = network.encode(batch)
-    n_views, n_rows = experts.batch_shape
-    present = experts.mean.new_ones(n_views, n_rows, dtype=torch.bool) if batch.present is None else batch.present.T
+    present = batch.mask.T
     joint = network.fusion(experts, batch.present)
     q = map_parameters(experts, lambda name, value: torch.cat([getattr(joint.base_dist, name).unsqueeze(0), value]))
     count = present.sum(0) if bounds == "pairs" else present.any(0)

@@ -116,10 +116,7 @@ class DVCCA(GaussianVariational):
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         experts, q_h = network.encode(batch)
-        fusion = cast(Reference, network.fusion)
-        present = experts.mean.new_ones(experts.batch_shape[::-1], dtype=torch.bool)
-        if batch.present is not None:
-            present = batch.present
+        fusion, present = cast(Reference, network.fusion), batch.mask
         source, rows = fusion.draw(present).unsqueeze(0), torch.arange(len(batch), device=present.device)
         q = map_parameters(experts, lambda _, value: value[source, rows])
         kl, h = network.latent.kl(q), None

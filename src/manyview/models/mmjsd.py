@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, cast, final
 
-import torch
 from annotated_types import Ge, Gt
 
 from manyview.data.batch import Batch
@@ -98,12 +97,11 @@ class MMJSD(Variational):
 
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         q, q_h = network.encode(batch)
-        present = q.mean.new_ones(q.batch_shape[::-1], dtype=torch.bool) if batch.present is None else batch.present
-        pi = cast(WeightedMoE, network.fusion).over_present(present)
+        pi = cast(WeightedMoE, network.fusion).over_present(batch.mask)
         z, h = q.rsample(), None
         divergence = jensen_shannon(q, network.latent.prior, pi, z=z if self.dynamic_prior == "moe" else None)
         if q_h is not None:
-            divergence = divergence + network.private_latent.kl(network.only(q_h, present.T)).sum(0)
+            divergence = divergence + network.private_latent.kl(network.only(q_h, batch.mask.T)).sum(0)
             h = q_h.rsample((len(z),))
         weights = pi[:-1] / pi[:-1].sum(0).clamp(min=1e-30)
         terms = elbo(network.reconstruction(z, batch, h), weights=weights.unsqueeze(1))

@@ -93,9 +93,7 @@ class MVTCAE(GaussianVariational):
     def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
         experts = network.experts(batch)
         q = network.fusion(experts, batch.present)
-        present = experts.mean.new_ones(experts.batch_shape)
-        if batch.present is not None:
-            present = present * batch.present.T
+        present = batch.mask.T.to(experts.mean.dtype)
         share = self.alpha / present.sum(0).clamp(min=1)
         kl = (1 - self.alpha) * network.latent.kl(q)
         cvib = share * (present * kl_divergence(q, experts)).sum(0)
