@@ -291,7 +291,6 @@ def test_rows_without_views_are_as_if_they_had_not_been_given(frames):
 
 
 @pytest.mark.filterwarnings("ignore:1 of 60 samples have no view at all")
-@pytest.mark.xfail(strict=True, reason="covariates are learned before rows without views are left out")
 @pytest.mark.parametrize(
     ("column", "value"), [("site", "Lima"), ("age", 1e6), ("age", NAN)], ids=["category", "outlier", "missing"]
 )
@@ -454,7 +453,6 @@ def test_labels_are_one_categorical_covariate(frames):
     assert differ(model.predict_latents(frames, labels=labels), model.predict_latents(frames, labels=labels[::-1]))
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="fit_transform trains with labels, and then lacks them")
 def test_fit_transform_takes_labels(frames):
     labels = np.arange(N) % 3
     z = mv.MVAE(**TINY).fit_transform(frames, labels=labels)
@@ -610,7 +608,6 @@ def test_a_model_without_covariates_takes_none(argument, plain, frames):
         ask()
 
 
-@pytest.mark.xfail(strict=True, reason="messages about validation_covariates and target_covariates name `covariates`")
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
@@ -629,7 +626,6 @@ def test_messages_name_the_argument(ask, message, model, frames):
         ask(model, frames)
 
 
-@pytest.mark.xfail(strict=True, reason="n_samples=0 is taken for None, and no rows end in an error of NumPy")
 @pytest.mark.parametrize(("n_samples", "covariates"), [(0, ROWS), (None, COVARIATES[:0])], ids=["zero", "no rows"])
 def test_no_samples_cannot_be_drawn(n_samples, covariates, model):
     with pytest.raises(ValueError, match=r"n_samples=0|no rows"):

@@ -1004,3 +1004,20 @@ def test_no_warnings_on_good_data(data):
         model.impute(data)
         model.score(data)
         model.sample(2)
+
+
+def test_held_out_samples_are_named_by_their_positions(data):
+    """Those of the data as given, whatever rows were left out; none with validation samples of one's own."""
+    holes = {name: data.array(name).copy() for name in data.names}
+    for x in holes.values():
+        x[:7] = np.nan
+    with pytest.warns(UserWarning, match="7 of"):
+        model = mv.MVAE(**TINY, validation_fraction=0.25).fit(holes)
+    n = len(data)
+    assert len(model.held_out_) == round(0.25 * (n - 7))
+    assert len(set(model.held_out_)) == len(model.held_out_)
+    assert model.held_out_.min() >= 7
+    assert model.held_out_.max() < n
+    rest = np.setdiff1d(np.arange(7, n), model.held_out_)
+    np.testing.assert_allclose(model.views_[0].loc, holes["view_0"][rest].mean(0), rtol=1e-5)
+    assert not len(mv.MVAE(**TINY).fit(data, validation=data).held_out_)

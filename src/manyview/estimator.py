@@ -93,6 +93,7 @@ class _Learned:
     views_: tuple[FittedView, ...]
     covariates_: FittedCovariates | None = None
     network_: Network
+    held_out_: Array
     best_epoch_: int
     _history: list[dict[str, float]]
 
@@ -153,7 +154,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     scheduler_args : dict, optional
         Its arguments.
     gradient_clip : float, optional
-        Largest norm of the gradient.
+        Largest norm of the gradient. It does not apply to adversaries, nor does the scheduler.
     max_epochs : int or "auto", default "auto"
         Passes through the training data. "auto" makes some 10,000 optimiser steps of them, at least 50 and at most
         1,000 passes.
@@ -165,7 +166,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         needs, are never held out.
     patience : int, optional, default 50
         Epochs without improvement of the held-out objective after which training stops; None never stops early. The
-        weights of the best epoch are kept in any case.
+        weights of the best epoch are kept in any case. Models with an adversary keep their last weights and train to
+        the end, since losses against an adversary that changes cannot be compared.
     input_dim : sequence of int or tuple, optional
         Number of features of each view, or their shape, checked against the data if given.
     device : str, default "auto"
@@ -193,6 +195,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         held-out samples, and β.
     best_epoch_ : int
         The epoch whose weights were kept.
+    held_out_ : ndarray of int
+        The positions of the training samples that were held out to watch the objective.
     """
 
     z_dim: Annotated[int, Gt(0)] = 10
@@ -327,11 +331,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         _refuse_absent(arguments[0] if len(arguments) == 1 else arguments)
         data = as_views(*arguments)
         given_covariates = _covariates_or_labels(covariates, labels)
-        known = None if given_covariates is None else FittedCovariates.fit(given_covariates, len(data), data.index)
-        samples = _samples(data, given_covariates, known)
-        samples = samples[_rows_with_views(data)]
+        rows = _rows_with_views(data)
+        known = None
+        if given_covariates is not None:
+            known = FittedCovariates.fit(given_covariates, len(data), data.index, rows)
+        samples = _samples(data, given_covariates, known, rows=rows)
         likelihoods = run._choose_likelihoods(samples.views)
         held_out: Samples | None = None
+        held_out_rows = rows[:0]
         if validation is None:
             if validation_covariates is not None:
                 raise ValueError("validation_covariates are given, but no validation samples: give validation as well")
@@ -341,8 +348,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             samples, held_out = samples[training_rows], samples[held_out_rows] if len(held_out_rows) else None
         fitted = run._fit_views(samples.views, likelihoods)
         if validation is not None:
-            held_out = _samples(_read(fitted, validation, ()), validation_covariates, known)
-            held_out = held_out[_rows_with_views(held_out.views)]
+            others = _read(fitted, validation, ())
+            held_out = _samples(others, validation_covariates, known, "validation_covariates", _rows_with_views(others))
         with seeded(seed):
             network = run.build(fitted, known)
             training = samples.batch(fitted)
@@ -355,13 +362,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             )
         if isinstance(network.fusion, AlignedFusion):
             _align(network.eval(), training)
-        self.views_, self.covariates_, self.network_, self.best_epoch_, self._history = (
-            fitted,
-            known,
-            network.eval(),
-            best_epoch,
-            history,
-        )
+        self.views_, self.covariates_, self.network_ = fitted, known, network.eval()
+        self.best_epoch_, self.held_out_, self._history = best_epoch, rows[held_out_rows], history
         if error is not None:
             raise error
         return self
@@ -404,6 +406,18 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             standardise = scales[name] == "standard" and likelihood.continuous
             fitted.append(FittedView.fit(data, name, likelihood, standardise))
         return tuple(fitted)
+
+    def _check_overlap(self, present: Bool[Tensor, "B M"], view_names: Sequence[str]) -> None:
+        """Refuse views that cannot be related to any other, where the objective is a relation."""
+        here = present.float()
+        most = (here.T @ here).fill_diagonal_(0).amax(1)
+        m = int(most.argmin())
+        if most[m] < self.fewest_samples:
+            raise ValueError(
+                f"{type(self).__name__} relates views to each other, on {self.fewest_samples} samples at least, but "
+                f"view {view_names[m]!r} has no more than {most[m]:.0f} training samples in common with another; "
+                "leave it out, give more samples that have both, or take fewer latent dimensions (z_dim)"
+            )
 
     def build(self, views: Sequence[FittedView], covariates: FittedCovariates | None = None) -> Network:
         """A new network for views, and covariates, like these, its weights drawn from torch's random numbers."""
@@ -463,10 +477,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         from manyview.training.loop import train
 
         batch_size = self._batch_size(len(data))
+        self._check_overlap(data.mask, view_names)
         steps = -(-len(data) // batch_size)
         settings = TrainingSettings(
             max_epochs=min(max(-(-10_000 // steps), 50), 1000) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
+            fewest_samples=self.fewest_samples,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             optimizer_args=self.optimizer_args or {},
@@ -539,10 +555,11 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     # ---- using the model ----------------------------------------------------------------------------------------
 
-    def fit_transform(self, X: Any, *views: Any, covariates: Any = None, **fit_params: Any) -> Any:
+    def fit_transform(self, X: Any, *views: Any, covariates: Any = None, labels: Any = None, **fit_params: Any) -> Any:
         """Train the model, and return the latent representation of its training data."""
-        self.fit(X, *views, covariates=covariates, **fit_params)
-        return self.transform(*_drop_target(X, views), covariates=covariates)
+        c = _covariates_or_labels(covariates, labels)
+        self.fit(X, *views, covariates=c, **fit_params)
+        return self.transform(*_drop_target(X, views), covariates=c)
 
     @torch.no_grad()
     def transform(
@@ -670,7 +687,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         targets = self._view_indices(target, "target")
         c = samples.covariates
         if target_covariates is not None:
-            c = _encode_covariates(target_covariates, self.covariates_, data, "target_covariates")
+            c = _encode_covariates(target_covariates, self.covariates_, "target_covariates", data)
         if n_samples is None:
             return self._pack(data, self._expected(samples, given, targets, c))
         n_draws = check_count("n_samples", n_samples)
@@ -694,7 +711,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             z, weights = components(found.q)
             h = None if found.q_h is None else found.q_h.mean.expand(len(z), *found.q_h.mean.shape)
             for m in targets:
-                out[m][found.rows] = self._expected_view(m, z, h, _rows(covariates, found.rows), weights)
+                z_m = self.network_.regress(z, m)
+                out[m][found.rows] = self._expected_view(m, z_m, h, _rows(covariates, found.rows), weights)
         return {self.views_[m].name: x for m, x in out.items()}
 
     def _expected_view(
@@ -762,7 +780,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """
         latent = self.fitted_network().latent
         c = _encode_covariates(covariates, self.covariates_)
-        n = check_count("n_samples", 1 if n_samples is None else n_samples) if c is None or n_samples else len(c)
+        n = check_count("n_samples", n_samples if n_samples is not None else 1 if c is None else len(c))
         if c is not None and len(c) != n:
             raise ValueError(f"n_samples={n_samples}, but covariates have {len(c)} rows; leave n_samples out")
         out: dict[str, list[Array]] = {view.name: [] for view in self.views_}
@@ -889,12 +907,13 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         for found in self._infer(samples, n_rows=batch_size):
             codes = self._codes(found.q)
             out = out or [[[] for _ in self.views_] for _ in codes]
-            for s, z in enumerate(codes):
+            for s in range(len(codes)):
                 q_h = found.q_h
                 if q_h is not None and network.fusion.per_view:
                     q_h = network.only(q_h, torch.eye(len(codes), dtype=torch.bool)[s].unsqueeze(1))
                 for m in range(len(self.views_)):
                     h = None if q_h is None else q_h.mean
+                    z = network.regress(codes, m)[s]
                     out[s][m].append(self._expected_view(m, z, h, _rows(c, found.rows)))
         return [[np.concatenate(parts) for parts in by_decoder] for by_decoder in out]
 
@@ -1036,12 +1055,24 @@ def _covariates_or_labels(covariates: Any, labels: Any) -> Any:
     return as_labels(labels)
 
 
-def _samples(data: Views, covariates: Any, fitted: FittedCovariates | None) -> Samples:
-    return Samples(data, _encode_covariates(covariates, fitted, data))
+def _samples(
+    data: Views,
+    covariates: Any,
+    fitted: FittedCovariates | None,
+    argument: str = "covariates",
+    rows: Array | None = None,
+) -> Samples:
+    """The samples at these rows of the data, all by default."""
+    encoded = _encode_covariates(covariates, fitted, argument, data, rows)
+    return Samples(data if rows is None else data[rows], encoded)
 
 
 def _encode_covariates(
-    covariates: Any, fitted: FittedCovariates | None, data: Views | None = None, argument: str = "covariates"
+    covariates: Any,
+    fitted: FittedCovariates | None,
+    argument: str = "covariates",
+    data: Views | None = None,
+    rows: Array | None = None,
 ) -> Tensor | None:
     """The covariates as the networks see them, (n, C): of the samples in data, or of as many as there are rows."""
     if fitted is None:
@@ -1051,8 +1082,8 @@ def _encode_covariates(
     if covariates is None:
         raise ValueError(f"the model was fitted with covariates {list(fitted.names)}; give them as {argument}=")
     if data is None:
-        return fitted.encode(covariates)
-    return fitted.encode(covariates, len(data), data.index)
+        return fitted.encode(covariates, argument=argument)
+    return fitted.encode(covariates, len(data), data.index, rows, argument)
 
 
 def _rows(covariates: Tensor | None, rows: slice) -> Tensor | None:

@@ -198,6 +198,10 @@ class AlignedFusion(Fusion):
     def unalign(self, z: Float[Tensor, "*L Z"], m: int) -> Float[Tensor, "*L Z"]:
         """The code that view m's decoder knows, of an aligned one."""
 
+    @abstractmethod
+    def regress(self, z: Float[Tensor, "M B Z"], m: int) -> Float[Tensor, "M B Z"]:
+        """What the aligned code of each view lets one expect of view m's."""
+
 
 @final
 class PoE(Fusion):
@@ -426,6 +430,11 @@ class CanonicalCodes(AlignedFusion):
     def unalign(self, z: Float[Tensor, "*L Z"], m: int) -> Float[Tensor, "*L Z"]:
         """The code of view m whose canonical code is z."""
         return self.cca.unproject(z, m)
+
+    def regress(self, z: Float[Tensor, "M B Z"], m: int) -> Float[Tensor, "M B Z"]:
+        """E[z_m | z_n] = ρ z_n for the other views n; z_m itself for view m."""
+        own = torch.arange(len(z), device=z.device).view(-1, 1, 1) == m
+        return torch.where(own, z, self.cca.correlations * z)
 
     def forward(self, experts: Independent[Any], present: Bool[Tensor, "B M"] | None = None) -> MixtureSameFamily:
         """The mixture of the canonical codes of the views that are present."""

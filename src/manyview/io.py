@@ -84,6 +84,7 @@ def save(model: Estimator, path: str | PathLike[str]) -> None:
         "views": views,
         "covariates": None if model.covariates_ is None else model.covariates_.to_dict(),
         "best_epoch": model.best_epoch_,
+        "held_out": model.held_out_.tolist(),
         "history": model._history,
     }
     data = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, {_KEY: json.dumps(header)})
@@ -167,11 +168,8 @@ def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
         network = model.build(model.views_, model.covariates_)
     weights = {name.removeprefix("network."): x for name, x in tensors.items() if name.startswith("network.")}
     network.load_state_dict(weights)
-    model.network_, model.best_epoch_, model._history = (
-        network.eval(),
-        header["best_epoch"],
-        header["history"],
-    )
+    model.network_, model.best_epoch_, model._history = network.eval(), header["best_epoch"], header["history"]
+    model.held_out_ = np.array(header.get("held_out", []), dtype=np.intp)  # the first files have none
     return model
 
 

@@ -154,6 +154,10 @@ class Network(nn.Module):
         code = self.fusion.unalign(z, m) if isinstance(self.fusion, AlignedFusion) else z
         return self._decode(code, m, h, covariates)
 
+    def regress(self, z: Float[Tensor, "S B Z"], m: int) -> Float[Tensor, "S B Z"]:
+        """What to decode view m from, given the means of a posterior's components: E[z_m | z_s] of aligned codes."""
+        return self.fusion.regress(z, m) if isinstance(self.fusion, AlignedFusion) else z
+
     def _decode(self, z: Tensor, m: int, h: Tensor | None, covariates: Tensor | None) -> Tensor:
         parts = [z] if h is None else [z, h]
         if self.decoders_see_covariates and covariates is not None:

@@ -244,9 +244,6 @@ def test_a_view_is_predicted_from_the_other(cls, target):
     assert explained(x, model.predict(new, given=given, target=target)[target]) > 0.9 * ceiling
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what one view's code says of another's is taken to be z_n, where the best prediction is ρ z_n"
-)
 def test_dimensions_that_do_not_correlate_predict_nothing():
     """E[z_m | z_n] = ρ z_n: codes that views do not share, here most of them, cannot make predictions worse."""
     views = make_multiview(700, (10, 8), n_shared=2, n_private=3, noise=0.3, random_state=0)
@@ -316,7 +313,6 @@ def test_batches_are_full_below_five_thousand_samples(monkeypatch, n, batch_size
     assert Recorder.rows == expected
 
 
-@pytest.mark.xfail(strict=True, reason="the last batch of an epoch has the samples that are left, however few")
 def test_no_batch_is_smaller_than_the_smallest_allowed(monkeypatch):
     """Of 305 samples in batches of 100, the last 5 would be all noise with z_dim=4: they join the batch before."""
     monkeypatch.setattr(Recorder, "rows", [])
@@ -336,6 +332,19 @@ def test_small_batches_are_refused(cls, n, settings):
     with pytest.raises(ValueError, match="at least 10 samples"):
         cls(z_dim=5, **SMALL, **settings).fit(x, x[::-1])
     cls(z_dim=4, max_epochs=1, **SMALL, **settings).fit(x, x[::-1])
+
+
+@BOTH
+def test_a_view_that_meets_no_other_is_refused_by_name(cls):
+    """Correlations of fewer than 2 Z samples would be near one whatever they are."""
+    x = np.random.RandomState(0).standard_normal((60, 8))
+    views = {"a": x.copy(), "b": x[::-1].copy(), "late": x.copy()}
+    views["late"][:45] = np.nan
+    views["a"][38:] = views["b"][51:] = np.nan  # 6 samples have both "late" and "b"
+    settings = {**SMALL, "max_epochs": 1, "validation_fraction": 0}
+    with pytest.raises(ValueError, match="8 samples at least, but view 'late' has no more than 6 training samples"):
+        cls(z_dim=4, **settings).fit(views)
+    cls(z_dim=3, **settings).fit(views)
 
 
 @BOTH

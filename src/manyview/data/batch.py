@@ -73,7 +73,7 @@ class BatchLoader:
     """Shuffled mini-batches of tensors in memory, several at a time.
 
     One selection of rows serves ``steps`` mini-batches, which are slices of it: rows are never collated one by one.
-    A last mini-batch of a single row joins the one before, since batch normalisation cannot use one row.
+    A last mini-batch of too few rows joins the one before.
 
     Parameters
     ----------
@@ -85,12 +85,14 @@ class BatchLoader:
         Mini-batches in an item.
     shuffle : bool
         Whether the order is drawn anew in each epoch, from torch's random numbers.
+    fewest : int, default 2
+        Rows that a mini-batch needs: batch normalisation two, and some objectives more.
     """
 
-    def __init__(self, data: Batch, batch_size: int, steps: int, shuffle: bool) -> None:
+    def __init__(self, data: Batch, batch_size: int, steps: int, shuffle: bool, fewest: int = 2) -> None:
         self.data, self.batch_size, self.steps, self.shuffle = data, batch_size, steps, shuffle
         starts = list(range(0, len(data), batch_size))
-        if len(starts) > 1 and len(data) - starts[-1] == 1:
+        if len(starts) > 1 and len(data) - starts[-1] < fewest:
             del starts[-1]
         self.bounds = [*starts, len(data)]
 

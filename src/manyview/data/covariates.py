@@ -7,7 +7,8 @@ imported to find out whether an object is its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple, final
@@ -71,7 +72,7 @@ class NumericColumn:
         """Standardised values."""
         if column.categorical and (odd := _mask(column, lambda value: not isinstance(value, Real))).any():
             raise ValueError(
-                f"covariates: column {self.name!r} is numeric, but {odd.sum()} of its values are not numbers, "
+                f"column {self.name!r} is numeric, but {odd.sum()} of its values are not numbers, "
                 f"first {_first(column, odd)}; give numbers, e.g. by .astype(float)"
             )
         x: np.ndarray = (column.values.astype(np.float64) - self.loc) / self.scale
@@ -101,7 +102,7 @@ class CategoricalColumn:
         odd = _mask(column, lambda value: not isinstance(value, str | int | float))
         if odd.any():
             raise ValueError(
-                f"covariates: column {name!r} holds {odd.sum()} values that are neither numbers, strings nor bools, "
+                f"column {name!r} holds {odd.sum()} values that are neither numbers, strings nor bools, "
                 f"first {_first(column, odd)}; convert it, e.g. by .astype(str) or .astype(float)"
             )
         # a category is what equals it, so True and 1 are one
@@ -127,12 +128,21 @@ class CategoricalColumn:
                 else f". Allowed: {', '.join(map(repr, self.categories))}"
             )
             raise ValueError(
-                f"covariates: column {self.name!r} holds categories unseen in training in {unseen.sum()} rows, "
+                f"column {self.name!r} holds categories unseen in training in {unseen.sum()} rows, "
                 f"first {_first(column, unseen)}; drop these samples, or train with such{known}"
             )
         one_hot = np.zeros((len(column.values), len(self.categories)))
         one_hot[np.arange(len(one_hot)), [position[value] for value in column.values]] = 1.0
         return one_hot
+
+
+@contextmanager
+def _about(argument: str) -> Iterator[None]:
+    """Errors begin with the name of the argument that they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from None
 
 
 _KINDS = {cls.kind: cls for cls in (NumericColumn, CategoricalColumn)}
@@ -164,7 +174,9 @@ class FittedCovariates:
     columns: tuple[NumericColumn | CategoricalColumn, ...]
 
     @classmethod
-    def fit(cls, data: Any, n_samples: int | None = None, index: Any = None) -> FittedCovariates:
+    def fit(
+        cls, data: Any, n_samples: int | None = None, index: Any = None, rows: np.ndarray | None = None
+    ) -> FittedCovariates:
         """Learn means, standard deviations and categories from the covariates of the training samples.
 
         Parameters
@@ -175,6 +187,8 @@ class FittedCovariates:
             Number of samples n; default: as many as there are rows.
         index : pandas Index or array, optional
             Labels of the samples; see `encode`.
+        rows : array of int, optional
+            Positions of the samples to learn from; all by default.
 
         Raises
         ------
@@ -182,17 +196,18 @@ class FittedCovariates:
             If there are no columns or rows, if rows cannot be matched to samples, or if values are missing, infinite,
             or neither numbers, strings nor bools.
         """
-        table = _match(_read(data), n_samples, index)
-        if not table.n_rows:
-            raise ValueError("covariates: have no rows; give one row a sample")
-        for name, column in table.columns.items():
-            _check_finite(name, column)
-        return cls(
-            tuple(
-                (CategoricalColumn if column.categorical else NumericColumn).fit(name, column)
-                for name, column in table.columns.items()
+        with _about("covariates"):
+            table = _take(_match(_read(data), n_samples, index), rows)
+            if not table.n_rows:
+                raise ValueError("have no rows; give one row a sample")
+            for name, column in table.columns.items():
+                _check_finite(name, column)
+            return cls(
+                tuple(
+                    (CategoricalColumn if column.categorical else NumericColumn).fit(name, column)
+                    for name, column in table.columns.items()
+                )
             )
-        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -209,7 +224,14 @@ class FittedCovariates:
         """The number C of numbers for a sample."""
         return len(self.feature_names)
 
-    def encode(self, data: Any, n_samples: int | None = None, index: Any = None) -> Float[Tensor, "n C"]:
+    def encode(
+        self,
+        data: Any,
+        n_samples: int | None = None,
+        index: Any = None,
+        rows: np.ndarray | None = None,
+        argument: str = "covariates",
+    ) -> Float[Tensor, "n C"]:
         """Numbers for the covariates of samples.
 
         Parameters
@@ -222,6 +244,10 @@ class FittedCovariates:
             Labels of the samples. A DataFrame or Series whose rows are in another order, or are more, is matched to
             them by its index. All else is matched by position: arrays, and samples without labels (no index, or an
             array 0 .. n-1). A default RangeIndex is no label.
+        rows : array of int, optional
+            Positions of the samples that are asked for; all by default.
+        argument : str, default "covariates"
+            What messages call the data.
 
         Raises
         ------
@@ -229,10 +255,11 @@ class FittedCovariates:
             If a column is unknown or lacking, if rows cannot be matched to samples, if values are missing or infinite,
             if a numeric column holds other than numbers, or a categorical one a category unseen in training.
         """
-        columns = self._select(_match(_read(data), n_samples, index))
-        for name, column in zip(self.names, columns, strict=True):
-            _check_finite(name, column)
-        parts = [fitted.encode(column) for fitted, column in zip(self.columns, columns, strict=True)]
+        with _about(argument):
+            columns = self._select(_take(_match(_read(data), n_samples, index), rows))
+            for name, column in zip(self.names, columns, strict=True):
+                _check_finite(name, column)
+            parts = [fitted.encode(column) for fitted, column in zip(self.columns, columns, strict=True)]
         return torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float32))
 
     def _select(self, table: _Table) -> list[_Column]:
@@ -241,7 +268,7 @@ class FittedCovariates:
         if not table.named:
             if len(given) != len(names):
                 raise ValueError(
-                    f"covariates: {len(given)} columns without names, but the model was trained with {len(names)}: "
+                    f"{len(given)} columns without names, but the model was trained with {len(names)}: "
                     f"{list(names)}; give these, in this order"
                 )
             return list(given.values())
@@ -252,7 +279,7 @@ class FittedCovariates:
             mend = "training had an array: give one again" if nameless else "give the columns of training"
             wrong = [f"{what} {columns}" for what, columns in (("no", lacking), ("unknown", others)) if columns]
             meant = closest(others[0], names) if others else f": {list(names)}"
-            raise ValueError(f"covariates: {' and '.join(wrong)} among the columns; {mend}{meant}")
+            raise ValueError(f"{' and '.join(wrong)} among the columns; {mend}{meant}")
         return [given[name] for name in names]
 
     def to_dict(self) -> dict[str, Any]:
@@ -295,28 +322,29 @@ def as_labels(labels: Any) -> dict[str, Any]:
     >>> fitted.encode(as_labels([0]), n_samples=1)
     tensor([[1., 0.]])
     """
-    table = _read(labels)
-    columns = list(table.columns.values())
-    values = columns[0].values
-    if len(columns) > 1:
-        for name, column in table.columns.items():
-            _check_finite(name, column)
-        one_hot = np.stack([column.values for column in columns], axis=1)
-        ones = one_hot == 1
-        if not (np.all(ones | (one_hot == 0)) and np.all(ones.sum(1) == 1)):
-            raise ValueError(
-                f"labels: need one column, or one-hot rows, but got {len(columns)} columns that are not one-hot; "
-                "give several variables as covariates"
-            )
-        names = np.array(list(labels) if table.named else range(len(columns)), dtype=object)
-        values = names[ones.argmax(1)]
-    elif values.dtype.kind == "f" and np.isfinite(values).all():
-        if np.any(values % 1):
-            raise ValueError(
-                f"labels: are classes, but {values[values % 1 != 0].tolist()[0]!r} is not a whole number; "
-                "give real numbers as covariates"
-            )
-        values = values.astype(np.int64)
+    with _about("labels"):
+        table = _read(labels)
+        columns = list(table.columns.values())
+        values = columns[0].values
+        if len(columns) > 1:
+            for name, column in table.columns.items():
+                _check_finite(name, column)
+            one_hot = np.stack([column.values for column in columns], axis=1)
+            ones = one_hot == 1
+            if not (np.all(ones | (one_hot == 0)) and np.all(ones.sum(1) == 1)):
+                raise ValueError(
+                    f"need one column, or one-hot rows, but got {len(columns)} columns that are not one-hot; "
+                    "give several variables as covariates"
+                )
+            names = np.array(list(labels) if table.named else range(len(columns)), dtype=object)
+            values = names[ones.argmax(1)]
+        elif values.dtype.kind == "f" and np.isfinite(values).all():
+            if np.any(values % 1):
+                raise ValueError(
+                    f"are classes, but {values[values % 1 != 0].tolist()[0]!r} is not a whole number; "
+                    "give real numbers as covariates"
+                )
+            values = values.astype(np.int64)
     return {"label": _Column(_as_objects(values), True, table.index)}
 
 
@@ -343,21 +371,20 @@ def _read(data: Any) -> _Table:
         x = _as_array(data)
         if x.ndim not in (1, 2):
             raise ValueError(
-                f"covariates: need shape (samples,) or (samples, columns), but got {type(data).__name__} "
-                f"of shape {x.shape}"
+                f"need shape (samples,) or (samples, columns), but got {type(data).__name__} of shape {x.shape}"
             )
         named = False
         given = [(_default_name(i), column) for i, column in enumerate(x[:, None].T if x.ndim == 1 else x.T)]
     if not given:
-        raise ValueError("covariates: have no columns; give at least one, or leave them out")
-    _check_unique([name for name, _ in given], "covariates: column")
+        raise ValueError("have no columns; give at least one, or leave them out")
+    _check_unique([name for name, _ in given], "column")
     columns = {name: _read_column(name, column) for name, column in given}
     sizes = {name: len(column.values) for name, column in columns.items()}
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"covariates: columns differ in length, {sizes}; give one value a sample in each")
+        raise ValueError(f"columns differ in length, {sizes}; give one value a sample in each")
     indexes = [column.index for column in columns.values() if column.index is not None]
     if not all(index.equals(indexes[0]) for index in indexes):
-        raise ValueError("covariates: the indexes of the columns differ; put them in one DataFrame")
+        raise ValueError("the indexes of the columns differ; put them in one DataFrame")
     return _Table(columns, named, next(iter(sizes.values())), indexes[0] if indexes else None)
 
 
@@ -383,7 +410,7 @@ def _read_column(name: str, data: Any) -> _Column:
         return _Column(_as_objects(series.astype(object)), True, index)
     x = _as_array(data)
     if x.ndim != 1:
-        raise ValueError(f"covariates: column {name!r} needs shape (samples,), but got shape {x.shape}")
+        raise ValueError(f"column {name!r} needs shape (samples,), but got shape {x.shape}")
     if x.dtype.kind in "iuf":
         return _Column(x, False)
     values = _as_objects(x)
@@ -410,26 +437,33 @@ def _match(table: _Table, n_samples: int | None, index: Any) -> _Table:
         labelled = not (_is_default(own) or np.array_equal(index, np.arange(n)))
     if not labelled or own.tolist() == index.tolist():
         if table.n_rows != n:
-            raise ValueError(f"covariates: {table.n_rows} rows for {n} samples; give one row a sample")
+            raise ValueError(f"{table.n_rows} rows for {n} samples; give one row a sample")
         return table
     if _is_default(own) or _is_default(index):
         raise ValueError(
-            f"covariates: rows cannot be matched to samples ({table.n_rows} rows, {n} samples): their indexes differ, "
+            f"rows cannot be matched to samples ({table.n_rows} rows, {n} samples): their indexes differ, "
             f"and that of the {'covariates' if _is_default(own) else 'samples'} is a default RangeIndex; set_index "
             "with a sample id, or, if the rows are in the order of the samples, give covariates.set_axis(views.index)"
         )
-    _check_unique(own.tolist(), "covariates: index label")
+    _check_unique(own.tolist(), "index label")
     rows = own.get_indexer(index)
     lacking = [label for label, row in zip(index.tolist(), rows, strict=True) if row < 0]
     if lacking:
         raise ValueError(
-            f"covariates: {len(lacking)} of {n} samples have no row among the {table.n_rows} of the covariates, first "
+            f"{len(lacking)} of {n} samples have no row among the {table.n_rows} of the covariates, first "
             f"{lacking[:5]}; the covariates have rows {own.tolist()[:5]} and so on: add the missing ones, drop "
             "these samples, or, if the rows are in the order of the samples, give covariates.set_axis(views.index)"
         )
-    index = own[rows]
+    return _take(table, rows)
+
+
+def _take(table: _Table, rows: np.ndarray | None) -> _Table:
+    """Some rows, in this order."""
+    if rows is None:
+        return table
+    index = None if table.index is None else table.index[rows]
     columns = {name: _Column(x.values[rows], x.categorical, index) for name, x in table.columns.items()}
-    return _Table(columns, table.named, n, index)
+    return _Table(columns, table.named, len(rows), index)
 
 
 def _check_finite(name: str, column: _Column) -> None:
@@ -440,7 +474,7 @@ def _check_finite(name: str, column: _Column) -> None:
     for what, mask in (("missing", missing), ("infinite", infinite)):
         if mask.any():
             raise ValueError(
-                f"covariates: column {name!r} has {mask.sum()} {what} values, first {_first(column, mask)}; "
+                f"column {name!r} has {mask.sum()} {what} values, first {_first(column, mask)}; "
                 "drop these samples or fill them in"
             )
 

@@ -106,13 +106,17 @@ class ObjectiveModule(pl.LightningModule):
     # ---- data and optimiser -------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> BatchLoader:
-        self.loader = BatchLoader(self.data.to(self.device), self.settings.batch_size, _STEPS_PER_CALL, shuffle=True)
+        self.loader = self._load(self.data, self.settings.batch_size, _STEPS_PER_CALL, shuffle=True)
         return self.loader
 
     def val_dataloader(self) -> list[BatchLoader]:
         if self.validation is None:
             return []
-        return [BatchLoader(self.validation.to(self.device), 1024, 1, shuffle=False)]
+        return [self._load(self.validation, max(1024, self.settings.batch_size), 1, shuffle=False)]
+
+    def _load(self, data: Batch, batch_size: int, steps: int, shuffle: bool) -> BatchLoader:
+        fewest = max(2, self.settings.fewest_samples)  # batch normalisation needs two
+        return BatchLoader(data.to(self.device), batch_size, steps, shuffle, fewest)
 
     def configure_optimizers(self) -> Any:
         adversary = self.network.adversary

@@ -19,6 +19,7 @@ class TrainingSettings:
 
     max_epochs: int
     batch_size: int
+    fewest_samples: int
     learning_rate: float
     optimizer: str
     optimizer_args: Mapping[str, Any]
