@@ -1021,3 +1021,12 @@ def test_held_out_samples_are_named_by_their_positions(data):
     rest = np.setdiff1d(np.arange(7, n), model.held_out_)
     np.testing.assert_allclose(model.views_[0].loc, holes["view_0"][rest].mean(0), rtol=1e-5)
     assert not len(mv.MVAE(**TINY).fit(data, validation=data).held_out_)
+
+
+@pytest.mark.parametrize("Model", [mv.MoPoEVAE, mv.DMVAE, mv.DCCA], ids=lambda cls: cls.__name__)
+def test_predictions_are_the_same_however_much_is_decoded_at_once(Model, data, monkeypatch):
+    model = Model(**TINY).fit(data)
+    expected = model.predict(data)
+    monkeypatch.setattr("manyview.estimator._DRAWS", 10)
+    for found, whole in zip(arrays(model.predict(data)), arrays(expected), strict=True):
+        np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)

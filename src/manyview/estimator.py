@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast, dataclass_transform
 
 import numpy as np
@@ -57,7 +58,7 @@ _FEATURES = 64
 # Rows that go through the networks at once after training.
 _ROWS = 1024
 
-# Draws of z, over all rows, that are scored at once.
+# Draws of z, or components of a mixture, over all rows, that go through the decoders at once.
 _DRAWS = 2**18
 
 
@@ -293,6 +294,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         labels: Any = None,
         max_epochs: int | None = None,
         batch_size: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        resume: bool = False,
     ) -> Self:
         """Train the model.
 
@@ -311,6 +314,11 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             One categorical covariate, (n,): as the multi-view-AE library calls it.
         max_epochs, batch_size : int, optional
             In place of the model's parameters of these names, for this call.
+        checkpoint : path, optional
+            A folder where training is kept, so that it can go on after it was stopped in any way.
+        resume : bool, default False
+            Whether to go on with what is in that folder, if anything is: the same model and data give the same weights
+            as a run that was never stopped, bit for bit, and a larger ``max_epochs`` prolongs one that had ended.
 
         Returns
         -------
@@ -327,6 +335,11 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         run = self._with({name: value for name, value in overrides.items() if value is not None})
         check_hyperparameters(run)
         seed = as_seed(self.random_state)
+        if checkpoint is not None and resume and not isinstance(self.random_state, int | np.integer):
+            from manyview.training.checkpoint import stored_seed
+
+            stored = stored_seed(checkpoint)
+            seed = seed if stored is None else stored
         arguments = _drop_target(X, views)
         _refuse_absent(arguments[0] if len(arguments) == 1 else arguments)
         data = as_views(*arguments)
@@ -359,6 +372,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
                 None if held_out is None else held_out.batch(fitted),
                 tuple(view.name for view in fitted),
                 seed,
+                checkpoint,
+                resume,
             )
         if isinstance(network.fusion, AlignedFusion):
             _align(network.eval(), training)
@@ -472,8 +487,16 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         ]
 
     def _train(
-        self, network: Network, data: Batch, validation: Batch | None, view_names: tuple[str, ...], seed: int
+        self,
+        network: Network,
+        data: Batch,
+        validation: Batch | None,
+        view_names: tuple[str, ...],
+        seed: int,
+        checkpoint: str | PathLike[str] | None,
+        resume: bool,
     ) -> tuple[list[dict[str, float]], int, Exception | None]:
+        from manyview.training.checkpoint import describe
         from manyview.training.loop import train
 
         batch_size = self._batch_size(len(data))
@@ -494,6 +517,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             device=self.device,
             trainer=self.trainer or {},
             verbose=bool(self.verbose),
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
+            model={} if checkpoint is None else describe(self),
         )
         return train(network, self.objective, self.beta_at, data, validation, view_names, settings)
 
@@ -710,9 +736,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         for found in self._infer(samples, given):
             z, weights = components(found.q)
             h = None if found.q_h is None else found.q_h.mean.expand(len(z), *found.q_h.mean.shape)
-            for m in targets:
-                z_m = self.network_.regress(z, m)
-                out[m][found.rows] = self._expected_view(m, z_m, h, _rows(covariates, found.rows), weights)
+            step = max(1, _DRAWS // len(z))
+            for start in range(0, z.shape[1], step):
+                part = slice(start, min(start + step, z.shape[1]))
+                rows = slice(found.rows.start + part.start, found.rows.start + part.stop)
+                h_part = None if h is None else h[:, :, part]
+                for m in targets:
+                    z_m = self.network_.regress(z[:, part], m)
+                    out[m][rows] = self._expected_view(m, z_m, h_part, _rows(covariates, rows), weights[:, part])
         return {self.views_[m].name: x for m, x in out.items()}
 
     def _expected_view(
@@ -927,6 +958,24 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     def from_config(cls, path: str | PathLike[str] | Mapping[str, Any], **overrides: Any) -> Self:
         """A model from a YAML file or a mapping; explicit arguments come before what it says."""
         return cls(cfg=path, **overrides)
+
+    def to_config(self) -> dict[str, Any]:
+        """The model's hyperparameters in plain containers, complete: what :meth:`from_config` reads."""
+        from manyview.config import to_config
+
+        return to_config(self)
+
+    def save_config(self, path: str | PathLike[str]) -> None:
+        """Write the model's hyperparameters to a YAML file, with a comment on each."""
+        from manyview.config import save_config
+
+        save_config(self, path)
+
+    def print_config(self, keys: str | Sequence[str] | None = None) -> None:
+        """Print the model's hyperparameters as YAML, or only these sections and keys: "trainer", "z_dim", ..."""
+        from manyview.config import print_config
+
+        print_config(self, keys)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted model to one ``.safetensors`` file; see :func:`manyview.load`."""

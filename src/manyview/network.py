@@ -205,12 +205,12 @@ class Network(nn.Module):
 
     # ---- what holds codes to the prior --------------------------------------------------------------------------
 
-    def adversarial(self, batch: Batch) -> Float[Tensor, " B"]:
-        """What the adversary maximises, given the codes of a batch and as many draws of the prior."""
-        with torch.no_grad():
-            codes = self.experts(batch).mean
+    def adversarial(
+        self, codes: Float[Tensor, "S B Z"], present: Bool[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, " B"]:
+        """What the adversary maximises, given codes, which it does not change, and as many draws of the prior."""
         prior = self.latent.prior.sample(codes.shape[:2])
-        return self.adversary_.objective(codes, prior, batch.present)
+        return self.adversary_.objective(codes.detach(), prior, present)
 
     @property
     def adversary_(self) -> Adversary:

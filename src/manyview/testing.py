@@ -223,7 +223,7 @@ def check_single_rows(case: Case) -> None:
     """The loss is finite in batches of one sample, in training and after."""
     # Batch normalisation needs two samples to train on, and objectives of whole batches need their number.
     size = max(2 if _normalises(case.fitted.network_) else 1, case.fitted.fewest_samples)
-    model = case.make(batch_size=size).fit(case.views[:6])
+    model = case.make(batch_size=size).fit(case.views[: max(6, 4 * size)])
     _finite(model.history_["loss"].to_numpy(), f"the loss with batch_size={size}")
     for row in range(3):
         value = _objective(case.fitted, case.fitted.network_, case.batch[row : row + 1])
@@ -868,7 +868,7 @@ def _value_and_gradients(model: Estimator, batch: Batch) -> tuple[Tensor, dict[s
     value.mean().backward()
     if network.adversary is not None:  # it is trained by an objective of its own
         with seeded(0):
-            network.adversarial(batch).mean().backward()
+            network.adversarial(network.experts(batch).mean, batch.present).mean().backward()
     return value.detach(), {name: parameter.grad for name, parameter in network.named_parameters()}
 
 

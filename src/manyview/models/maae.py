@@ -28,11 +28,14 @@ class MAAE(Adversarial):
     rather than minimise log(1 - D), which has the same fixed point and steeper slopes; with ``saturating=True`` they do
     as the tutorial's eq. 33 has it, where "D(p(z))" is to be read as D(z), z ~ p(z). The expectation under the prior
     in the first line is no matter of the encoders: with it, the bracket is 0 where codes cannot be told from the prior
-    and negative where the best discriminator can, so that losses of different epochs can be compared.
+    and negative where the best discriminator can.
 
     Where views are missing, the sums run over the pairs (s, m) that are present, and M counts the views present.
     ``transform`` returns the mean of the codes of the views that are given, ``predict`` the mean of what they
     reconstruct. There is no likelihood: ``score_samples`` is the first line, with ``n_samples`` draws of the prior.
+
+    The loss against an adversary that learns does not tell when codes have reached the prior: training takes all of
+    ``max_epochs``, whatever ``patience``, and keeps the weights of the last epoch.
 
     Choose it for codes that fill a known distribution without a bound on a likelihood. Choose
     :class:`~manyview.models.MWAE` if the balance is hard to keep, and a variational model for uncertainty. Many more
@@ -52,11 +55,12 @@ class MAAE(Adversarial):
         Step size of D's optimiser; ``learning_rate`` when not given.
     n_discriminator_steps : int, default 2
         Steps of the discriminator for each step of the encoders, on the same samples and new draws of the prior.
-        Goodfellow et al. take 1, which lets codes of more than a few dimensions run away from it.
+        Goodfellow et al. take 1; with 2, codes of ten dimensions came closer to the prior.
     saturating : bool, default False
         Whether encoders minimise log(1 - D).
     optimizer : str, default "RMSprop"
-        The optimiser of both sides. With the momentum of Adam, codes circle around the prior instead of reaching it.
+        The optimiser of both sides. It has no momentum: with Adam's, codes circled around the prior where they had more
+        dimensions than the data have factors.
     **parameters
         Those that all models share: see :class:`~manyview.estimator.Estimator`.
 

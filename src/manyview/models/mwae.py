@@ -31,6 +31,8 @@ class MWAE(Adversarial):
     Where views are missing, the sums run over the pairs (s, m) that are present, and M counts the views present.
     There is no likelihood: ``score_samples`` is the first line, with ``n_samples`` draws of the prior.
 
+    Training takes all of ``max_epochs``, whatever ``patience``, and keeps the weights of the last epoch.
+
     Choose it over :class:`~manyview.models.MAAE` for stable training; an epoch takes about three times as long.
 
     Parameters

@@ -9,12 +9,14 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields
 from types import ModuleType
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -23,6 +25,7 @@ from manyview.messages import closest
 from manyview.network import Network
 from manyview.objectives import Terms
 from manyview.seeding import seeded
+from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest, tensors_of
 from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
 
 __all__ = ["train"]
@@ -59,6 +62,12 @@ class Totals:
         total = values.detach().sum()
         self.sums[name] = self.sums[name] + total if name in self.sums else total
 
+    def gather(self, strategy: pl.strategies.Strategy) -> None:
+        """Add up what the processes of a run have counted."""
+        self.sums = {name: cast(Tensor, strategy.reduce(total, reduce_op="sum")) for name, total in self.sums.items()}
+        device = self.sums["loss"].device
+        self.n = int(cast(Tensor, strategy.reduce(torch.tensor(self.n, device=device), reduce_op="sum")))
+
     def means(self) -> dict[str, float]:
         """Each part per sample, one entry a view where it has views."""
         return {name: total / self.n for name, total in self.by_view(self.sums).items()}
@@ -79,6 +88,9 @@ class ObjectiveModule(pl.LightningModule):
     """Maximises an objective by stochastic gradient steps; keeps the history and the best weights.
 
     Optimisation is manual in Lightning's sense, so that one ``training_step`` takes several optimiser steps.
+
+    Where several processes train together, all of them draw the same mini-batches, and each takes its share of the
+    rows. Other random numbers are each process's own.
     """
 
     def __init__(
@@ -103,6 +115,76 @@ class ObjectiveModule(pl.LightningModule):
         self._best_loss = float("inf")
         self._keep_weights()
 
+    # ---- what a run consists of ---------------------------------------------------------------------------------
+
+    def progress(self) -> dict[str, Any]:
+        """What was reached so far: the weights and the history."""
+        return {
+            "network": self.network.state_dict(),
+            "best_weights": self._best_weights,
+            "best_epoch": self.best_epoch,
+            "best_loss": self._best_loss,
+            "history": self.history,
+        }
+
+    def load_progress(self, progress: Mapping[str, Any]) -> None:
+        """Put back what :meth:`progress` returned."""
+        self.network.load_state_dict(progress["network"])
+        self._best_weights = dict(progress["best_weights"])
+        self.best_epoch, self._best_loss = progress["best_epoch"], progress["best_loss"]
+        self.history = list(progress["history"])
+
+    # Where Lightning starts the processes, this is how the calling one gets what they have reached.
+    get_extra_state = progress
+
+    def set_extra_state(self, state: Any) -> None:
+        self.load_progress(state)
+
+    @property
+    def epoch_is_complete(self) -> bool:
+        """Whether the last epoch went through all of its mini-batches."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not self.stop_requested
+
+    # ---- the part of one process among several ------------------------------------------------------------------
+
+    def _share(self, batch: Batch) -> Batch:
+        """The rows of a mini-batch that are this process's."""
+        n = self.trainer.world_size
+        return batch if n == 1 else batch[self.global_rank :: n]
+
+    def _draws(self) -> AbstractContextManager[None]:
+        """Random numbers of this process's own, if there are others; the order of the rows is common to all."""
+        n = self.trainer.world_size
+        if n == 1:
+            return nullcontext()
+        return seeded(self.settings.seed + self.global_step * n + self.global_rank, self.device)
+
+    def _agree(self, sums: list[dict[str, Tensor]]) -> Tensor:
+        """The sum of the losses of all processes; if one of them was asked to stop, all of them are from now on."""
+        total = torch.stack([batch["loss"] for batch in sums]).sum()
+        if self.trainer.world_size > 1:
+            both = torch.stack([total, total.new_tensor(self.stop_requested)])
+            total, stops = cast(Tensor, self.trainer.strategy.reduce(both, reduce_op="sum"))
+            self.stop_requested = bool(stops > 0)
+        return total
+
+    def _average_buffers(self) -> None:
+        """Give all processes the same statistics of batch normalisation."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(cast(Tensor, self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean")))
+
+    def on_fit_start(self) -> None:
+        if self.trainer.world_size > 1:
+            mine = digest({**tensors_of(self.data), "random numbers": torch.get_rng_state()})
+            strategy = self.trainer.strategy
+            if not strategy.reduce_boolean_decision(strategy.broadcast(mine) == mine):
+                raise ValueError(
+                    "the processes that train together have different samples or random numbers; give all of them the "
+                    "same data, and random_state an integer"
+                )
+
     # ---- data and optimiser -------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> BatchLoader:
@@ -115,7 +197,7 @@ class ObjectiveModule(pl.LightningModule):
         return [self._load(self.validation, max(1024, self.settings.batch_size), 1, shuffle=False)]
 
     def _load(self, data: Batch, batch_size: int, steps: int, shuffle: bool) -> BatchLoader:
-        fewest = max(2, self.settings.fewest_samples)  # batch normalisation needs two
+        fewest = max(2, self.settings.fewest_samples) * self.trainer.world_size  # batch normalisation needs two
         return BatchLoader(data.to(self.device), batch_size, steps, shuffle, fewest)
 
     def configure_optimizers(self) -> Any:
@@ -143,28 +225,35 @@ class ObjectiveModule(pl.LightningModule):
     def training_step(self, batches: list[Batch], _: int) -> None:
         optimizers: Any = self.optimizers()
         optimizer, *adversarial = optimizers if isinstance(optimizers, list) else [optimizers]
+        together = self.trainer.world_size > 1
         sums = []
-        for batch in batches:
-            for other in adversarial:
-                self._step_adversary(other, batch)
-            terms = self.objective(self.network, batch, self.beta)
-            optimizer.zero_grad()
-            self.manual_backward(-terms.value.mean())
-            if self.settings.gradient_clip is not None:
-                self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
-            optimizer.step()
-            sums.append(self.train_totals.add(terms))
-            self._steps += 1
-            if self.stop_requested:
-                self.trainer.should_stop = True
-                break
-        self._check_finite(self.train_totals, sums, "training")
+        with self._draws():
+            for batch in batches:
+                share = self._share(batch)
+                for other in adversarial:
+                    self._step_adversary(other, share)
+                terms = self.objective(self.network, share, self.beta)
+                optimizer.zero_grad()
+                # The mean over the mini-batch, once the gradients of the processes are averaged.
+                self.manual_backward(-terms.value.sum() / (len(batch) / self.trainer.world_size))
+                if self.settings.gradient_clip is not None:
+                    self.clip_gradients(optimizer, self.settings.gradient_clip, "norm")
+                optimizer.step()
+                sums.append(self.train_totals.add(terms))
+                self._steps += 1
+                if self.stop_requested and not together:
+                    break
+        self._check_finite(sums, "training")
+        if self.stop_requested:
+            self.trainer.should_stop = True
 
     def _step_adversary(self, optimizer: Any, batch: Batch) -> None:
         """The adversary's turn: some steps on the codes as they are now."""
         adversary = self.network.adversary_
+        with torch.no_grad():
+            codes = self.network.experts(batch).mean
         for step in range(adversary.n_steps):
-            value = self.network.adversarial(batch)
+            value = self.network.adversarial(codes, batch.present)
             optimizer.zero_grad()
             self.manual_backward(-value.mean())
             optimizer.step()
@@ -172,19 +261,26 @@ class ObjectiveModule(pl.LightningModule):
             if step == adversary.n_steps - 1:
                 self.train_totals.note("adversary", value)
 
+    def on_validation_start(self) -> None:
+        self._average_buffers()
+
     def validation_step(self, batches: list[Batch], index: int) -> None:
         # The same draws of z in every epoch: the validation loss then changes with the weights alone.
-        with seeded(self.settings.seed + index, self.device):
-            sums = [self.val_totals.add(self.objective(self.network, batch, self.beta)) for batch in batches]
-        self._check_finite(self.val_totals, sums, "validation")
+        with seeded(self.settings.seed + index * self.trainer.world_size + self.global_rank, self.device):
+            shares = [self._share(batch) for batch in batches]
+            sums = [self.val_totals.add(self.objective(self.network, share, self.beta)) for share in shares]
+        self._check_finite(sums, "validation")
 
     def on_train_epoch_end(self) -> None:
+        self._average_buffers()
+        self.train_totals.gather(self.trainer.strategy)
         row = self.train_totals.means()
         if self.validation is not None and self.val_totals.n:
+            self.val_totals.gather(self.trainer.strategy)
             row |= {f"val_{name}": value for name, value in self.val_totals.means().items()}
         self.history.append({"epoch": self.current_epoch + 1, **row, "beta": self.beta})
         if self.trainer.loggers or self.settings.trainer.get("callbacks"):
-            self.log_dict({name: value for name, value in row.items() if not name.startswith("epoch")})
+            self.log_dict({**row, "beta": self.beta})
         self._step_scheduler(row)
         if not all(torch.isfinite(weights).all() for weights in self.network.parameters()):
             raise NonFiniteObjectiveError(
@@ -222,12 +318,13 @@ class ObjectiveModule(pl.LightningModule):
         """Put the best weights back."""
         self.network.load_state_dict(self._best_weights)
 
-    def _check_finite(self, totals: Totals, sums: list[dict[str, Tensor]], phase: str) -> None:
+    def _check_finite(self, sums: list[dict[str, Tensor]], phase: str) -> None:
         """Stop at the first of these mini-batches that was not finite: its successors only inherited that."""
-        if torch.isfinite(totals.sums["loss"]):
+        if torch.isfinite(self._agree(sums)):
             return
-        numbers = next(totals.by_view(batch) for batch in sums if not torch.isfinite(batch["loss"]))
-        terms = [f"{name} = {x}" for name, x in numbers.items() if name != "loss" and not math.isfinite(x)]
+        totals = Totals(self.view_names)
+        found = (totals.by_view(batch) for batch in sums if not torch.isfinite(batch["loss"]))
+        terms = [f"{name} = {x}" for name, x in next(found, {}).items() if name != "loss" and not math.isfinite(x)]
         raise NonFiniteObjectiveError(
             f"the {phase} objective became non-finite in epoch {self.current_epoch + 1}: "
             f"{', '.join(terms) or 'the sum of its terms overflowed'}. {self._advice}"
@@ -297,8 +394,11 @@ class ProgressBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         from tqdm.auto import tqdm
 
+        hidden = not trainer.is_global_zero
         layout = "{desc}: epoch {n:.0f}/{total} |{bar:20}| {elapsed} < {remaining}{postfix}"
-        self.bar = tqdm(total=trainer.max_epochs, desc="training", bar_format=layout, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=trainer.max_epochs, desc="training", bar_format=layout, dynamic_ncols=True, disable=hidden
+        )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -341,15 +441,17 @@ def stop_on_interrupt(module: ObjectiveModule) -> Iterator[None]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Lightning's remarks about hardware, tips and its own deprecations, silenced for as long as a run takes."""
-    lightning = logging.getLogger("pytorch_lightning")
-    level = lightning.level
-    lightning.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [lightning.level for lightning in loggers]
     try:
+        for lightning in loggers:
+            lightning.setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
             yield
     finally:
-        lightning.setLevel(level)
+        for lightning, level in zip(loggers, levels, strict=True):
+            lightning.setLevel(level)
 
 
 def train(
@@ -374,12 +476,20 @@ def train(
     """
     if settings.scheduler_args and settings.scheduler is None:
         raise ValueError(f"scheduler_args={dict(settings.scheduler_args)}, but there is no scheduler: name one")
-    _check_batch_norm(network, len(data), settings.batch_size)
     module = ObjectiveModule(network, objective, beta_at, data, validation, view_names, settings)
-    options = _trainer_options(settings)
+    file, state = _open_checkpoint(module)
     error: Exception | None = None
+    if state is not None and (state["stopped"] or len(state["run"]["history"]) >= settings.max_epochs):
+        module.load_progress(state["run"])
+        module.restore_best()
+        return module.history, module.best_epoch, None
+    options = _trainer_options(settings)
+    checkpointing = None if file is None else Checkpointing(file, state, options["callbacks"])
+    if checkpointing is not None:
+        options["callbacks"] = [checkpointing, *options["callbacks"]]
     with quiet_lightning(), stop_on_interrupt(module):
         trainer = pl.Trainer(**options)
+        _check_processes(trainer, module)
         try:
             trainer.fit(module)
         except Exception as caught:
@@ -394,18 +504,67 @@ def train(
                 raise
             module.stop_requested = True
     module.restore_best()
+    if checkpointing is not None:
+        checkpointing.report()
     if module.stop_requested:
         logger.warning("training was interrupted; the model has its weights of epoch %d", module.best_epoch)
     network.cpu()
     return module.history, module.best_epoch, error
 
 
-def _check_batch_norm(network: Network, n_rows: int, batch_size: int) -> None:
+def _open_checkpoint(module: ObjectiveModule) -> tuple[CheckpointFile | None, State | None]:
+    """The file to write to, and the state in it to go on from."""
+    settings = module.settings
+    if settings.checkpoint is None:
+        if settings.resume:
+            raise ValueError("resume=True, but no folder to go on from: give checkpoint='folder' as well")
+        return None, None
+    parts = {"training": module.data, "validation": module.validation}
+    ours = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in NOT_IDENTITY}
+    identity = {
+        **settings.model,
+        **{name: dict(value) if isinstance(value, Mapping) else value for name, value in ours.items()},
+        "views": list(module.view_names),
+        "networks": repr(module.network),
+        **{f"{name} samples": None if part is None else len(part) for name, part in parts.items()},
+        **{f"{name} data": None if part is None else digest(tensors_of(part)) for name, part in parts.items()},
+    }
+    file = CheckpointFile(settings.checkpoint, identity)
+    return file, file.read(settings.resume)
+
+
+def _check_processes(trainer: pl.Trainer, module: ObjectiveModule) -> None:
+    """Refuse what cannot be trained, or not as it is meant to be, by the processes that were asked for."""
+    n, settings = trainer.world_size, module.settings
+    _check_batch_norm(module.network, len(module.data), settings.batch_size, n)
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ValueError(
+            f"trainer: strategy {settings.trainer.get('strategy')!r} divides the networks; choose 'ddp', where every "
+            "process has all of them, or leave it out"
+        )
+    if n == 1:
+        return
+    why = None
+    if module.network.adversary is not None:
+        why = "its adversary is trained in turn with the encoders, which distributed gradients do not provide for"
+    elif settings.fewest_samples:
+        why = "its objective is one of a whole mini-batch, which processes would see a part of only"
+    if why is not None:
+        raise ValueError(f"trainer: this model cannot be trained on {n} devices: {why}; give devices=1")
+    if settings.batch_size < n:
+        raise ValueError(f"trainer: batch_size={settings.batch_size} leaves nothing to some of {n} devices; enlarge it")
+    few = min(len(part) for part in (module.data, module.validation) if part is not None)
+    if few < n:
+        raise ValueError(f"trainer: {few} samples cannot be shared by {n} devices; use fewer devices, or more samples")
+
+
+def _check_batch_norm(network: Network, n_rows: int, batch_size: int, n_processes: int) -> None:
     normalises = any(isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) for layer in network.modules())
-    if normalises and min(n_rows, batch_size) == 1:
+    if normalises and min(n_rows, batch_size) < 2 * n_processes:
+        shared = f", shared by {n_processes} devices" if n_processes > 1 else ""
         raise ValueError(
             f"batch normalisation needs two samples in a batch, but there are {n_rows} training samples in batches of "
-            f"batch_size={batch_size}; use norm='layer', a larger batch_size, or more samples"
+            f"batch_size={batch_size}{shared}; use norm='layer', a larger batch_size, or more samples"
         )
 
 

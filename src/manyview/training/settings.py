@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 __all__ = ["NonFiniteObjectiveError", "TrainingSettings"]
@@ -31,3 +32,7 @@ class TrainingSettings:
     device: str
     trainer: Mapping[str, Any]
     verbose: bool
+    checkpoint: Path | None = None
+    resume: bool = False
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """The model's class and hyperparameters, by which a checkpoint knows its run."""
