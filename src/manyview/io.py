@@ -6,7 +6,6 @@ hyperparameters, the views, and the history. Classes outside manyview are stored
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import os
@@ -21,6 +20,7 @@ from torch import nn
 
 from manyview.data.covariates import FittedCovariates
 from manyview.data.preprocessing import FittedView
+from manyview.imports import import_object
 from manyview.likelihoods import Likelihood
 from manyview.validation import check_known
 
@@ -285,14 +285,11 @@ def _import_path(value: Any, name: str) -> str:
 
 
 def _import(path: str) -> Any:
-    module, _, qualified = path.partition(":")
+    # Files keep a module and the name in it apart by a colon.
     try:
-        found: Any = importlib.import_module(module)
-        for attribute in qualified.split("."):
-            found = getattr(found, attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        return import_object(path.replace(":", "."))
+    except ValueError as error:
         raise ValueError(f"the file needs {path!r}, which cannot be imported: {error}") from None
-    return found
 
 
 def _import_factory(path: str) -> Any:

@@ -8,7 +8,6 @@ An object made by its constructor is a specification; :meth:`Likelihood.build` m
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyview.imports import import_object
 from manyview.messages import closest
 
 __all__ = [
@@ -633,7 +633,7 @@ def as_likelihood(spec: object) -> Likelihood:
         )
     if "_target_" in settings:
         label = settings.pop("_target_")
-        kind = _import(label)
+        kind = _import_likelihood(label)
     else:
         label = settings.pop("name")
         if label not in LIKELIHOODS:
@@ -691,11 +691,10 @@ def _number(name: str, value: object) -> float:
     return float(value)
 
 
-def _import(path: object) -> type[Likelihood]:
-    module, _, name = str(path).rpartition(".")
+def _import_likelihood(path: object) -> type[Likelihood]:
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = import_object(path)
+    except ValueError as error:
         raise ValueError(
             f"the likelihood's _target_ {path!r} cannot be imported ({error}); "
             "give the full path of a class, such as 'manyview.likelihoods.Normal'"

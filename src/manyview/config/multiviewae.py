@@ -21,7 +21,7 @@ from manyview.likelihoods import LIKELIHOODS
 if TYPE_CHECKING:
     from manyview.estimator import Estimator
 
-__all__ = ["is_theirs", "translate"]
+__all__ = ["is_theirs", "place_of", "translate"]
 
 logger = logging.getLogger("manyview")
 
@@ -98,6 +98,14 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "non_linear": ("activation", lambda on: "relu" if on else "identity"),
     "bias": ("bias", lambda on: on),
 }
+# Where their files state what is a hyperparameter of ours, beside the section model.
+_PLACES = {
+    "batch_size": ["datamodule.batch_size"],
+    "validation_fraction": ["datamodule.train_size"],
+    "likelihood": ["decoder"],
+    "likelihood_weight": ["model._lambda"],
+    "optimizer_args": ["optimizer"],
+}
 _DISTRIBUTION = {"encoder": "enc_dist", "decoder": "dec_dist"}
 _LAYERED = {"encoder": LayeredEncoder, "decoder": LayeredDecoder}
 _LABELS = {
@@ -109,13 +117,27 @@ _LABELS = {
 def is_theirs(content: Mapping[str, Any], cls: type[Estimator]) -> bool:
     """Whether a configuration has the layout of the multi-view-AE library: by sections, keys or targets."""
     model = content.get("model")
-    words = {*_MODEL, *_SETTLED, *_MODEL_ONLY} - {field.name for field in fields(cls)}
-    return bool(
-        ({"prior", "datamodule", "callbacks", "logger", "out_dir", "model_name"} & content.keys())
-        or ("model" in content and {*_DISTRIBUTION, "discriminator", "optimizer"} & content.keys())
-        or (isinstance(model, Mapping) and words & model.keys())
-        or any(_has_words(content.get(role)) for role in (*_DISTRIBUTION, "discriminator"))
-    )
+    keys = set(model) if isinstance(model, Mapping) else set()
+    words = {*_MODEL, *_SETTLED, *_MODEL_ONLY} - {"z_dim", "learning_rate", "beta", "sparse", "threshold"}
+    known = {field.name for field in fields(cls)}
+    networks = (*_DISTRIBUTION, "discriminator")
+    if "_target_" in keys:
+        return False
+    if (
+        ({"prior", "out_dir", "model_name"} & content.keys())
+        or (words - known) & keys
+        or any(_has_words(content.get(section)) for section in (*networks, "datamodule"))
+    ):
+        return True
+    both = {"callbacks", "logger", "datamodule", *((*networks, "optimizer") if "model" in content else ())}
+    ours = (known - {*_MODEL}) & keys or (known - {*_SECTIONS}) & content.keys()
+    return bool(both & content.keys()) and not ours
+
+
+def place_of(name: str) -> list[str]:
+    """Where their files state what is a hyperparameter of ours."""
+    keys = [f"model.{key}" for key, (ours, _) in _MODEL.items() if ours == name]
+    return [*keys, *_PLACES.get(name, [])]
 
 
 def _has_words(value: object) -> bool:
@@ -448,6 +470,9 @@ class _Translation:
     def ask_posterior(
         self, spec: dict[str, Any], path: str, allowed: Iterable[str], settings: tuple[str, ...] = ()
     ) -> None:
+        if not str(spec.get("_target_", _THEIRS)).startswith(_THEIRS):
+            own = f"{spec['_target_']!r}: what z is drawn from is settled by the model; write a model of your own"
+            raise self.source.error(path, own)
         theirs = self.posteriors[path] = self.distribution(spec, path, allowed)
         if theirs == "Laplace" and "scale_transform" in self.known:
             settings += ("with_softmax",)
@@ -463,8 +488,11 @@ class _Translation:
             asked: dict[str, Any] = {"posterior": name} if name and "posterior" in self.known else {}
             latent = self.cls(**asked).latent()
             if not isinstance(latent, families):
-                has = f"the latents of {self.cls.__name__} are {type(latent).__name__}"
-                raise self.source.error(path, f"{theirs}, but {has}")
+                fits = [n for n, (_, kinds) in _POSTERIORS.items() if isinstance(latent, kinds)]
+                product = isinstance(self.cls().fusion(["view_0", "view_1"]), PoE)
+                why = ", as a product of experts takes normal ones alone" if product else ""
+                has = f"the latents of {self.cls.__name__} are {type(latent).__name__}{why}"
+                raise self.source.error(path, f"{theirs}, but {has}; give {' or '.join(fits)}, or choose another model")
             if given and asked != given:
                 raise self.source.error(path, f"{theirs}, but another section says {given['posterior']!r}")
             given = asked

@@ -3,41 +3,59 @@
 from __future__ import annotations
 
 import inspect
-import os
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from manyview.config.multiviewae import is_theirs, translate
+from manyview.config.building import check_targets
+from manyview.config.loading import load_config
+from manyview.config.multiviewae import is_theirs, place_of, translate
 from manyview.config.source import Source
+from manyview.imports import import_object, split_target
+from manyview.validation import TRAINER, check_values, unknown
 
 if TYPE_CHECKING:
     from manyview.estimator import Estimator
 
 __all__ = ["read_config"]
 
-# What Lightning calls a hyperparameter of ours.
-_TRAINER = {"max_epochs": "max_epochs", "accelerator": "device", "gradient_clip_val": "gradient_clip"}
+logger = logging.getLogger("manyview")
+
 _TRAINERS = ("pytorch_lightning.Trainer", "lightning.pytorch.Trainer", "lightning.Trainer")
+
+# Sections that hold hyperparameters, and sections of others that may stand in the same file.
+_SECTIONS = ("model", "trainer", "callbacks", "logger", "optimizer", "scheduler", "seed")
+_APART = {"optimizer": "optimizer", "scheduler": "scheduler", "seed": "random_state"}
+_SHORT = re.compile(r"^torch\.optim\.(lr_scheduler\.)?(?=\w+$)")  # what names of optimisers and schedulers may lack
+_OTHERS = {
+    "data": "the command line reads it",
+    "datamodule": "make it with manyview.config.build_section, and give it to fit(datamodule=...)",
+    "out": "the command line reads it",
+}
 
 
 def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimator]) -> dict[str, Any]:
     """Read the hyperparameters of a model from a configuration.
 
     A configuration has a section ``model`` with hyperparameters and, optionally, a section ``trainer`` with arguments
-    of Lightning's Trainer; or it has hyperparameters alone, without sections. Files of the multi-view-AE library
-    (sections ``model``, ``encoder``, ``decoder``, ``prior``, ``datamodule``, ``trainer``, ``callbacks``, ``logger``)
-    are translated, which the logger "manyview" reports at level INFO; their views are known by position. Where such a
-    file gives the dimensions of private latents, its ``z_dim`` counts them and is lessened by as many; a ``z_dim``
-    given to the model itself is of the shared latent alone, as everywhere here.
+    of Lightning's Trainer; or it has hyperparameters alone, without sections. In place of ``model.optimizer``,
+    ``model.scheduler``, ``model.random_state``, ``trainer.callbacks`` and ``trainer.logger`` there may be sections
+    ``optimizer``, ``scheduler``, ``seed``, ``callbacks`` and ``logger``. A list ``defaults`` names what the file
+    starts from: other files in its folder, or models, as in ``defaults: [model: mvtcae]``; Hydra composes it.
+
+    Files of the multi-view-AE library (sections ``model``, ``encoder``, ``decoder``, ``prior``, ``datamodule``,
+    ``trainer``, ``callbacks``, ``logger``) are translated, which the logger "manyview" reports at level INFO; their
+    views are known by position. Where such a file gives the dimensions of private latents, its ``z_dim`` counts them
+    and is lessened by as many; a ``z_dim`` given to the model itself is of the shared latent alone, as everywhere here.
 
     Parameters
     ----------
     cfg : path, mapping or DictConfig
-        The configuration. Interpolations such as ``${model.z_dim}`` are resolved. In ``trainer``, a mapping with a
-        ``_target_`` is replaced by what calling the target returns: read files from sources that you trust.
+        The configuration. Interpolations such as ``${model.z_dim}`` are resolved. Each ``_target_`` is imported, to
+        check that it can be, and called when the model is fitted: read files from sources that you trust.
     cls : type
         The model.
 
@@ -51,7 +69,8 @@ def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimato
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no valid YAML, has an unknown key, or asks for what the model does not have; the message says where.
+        If it is no valid YAML, has an unknown key, a value that is not allowed, or asks for what the model does not
+        have; the message says where.
 
     Examples
     --------
@@ -60,90 +79,97 @@ def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimato
     >>> read_config({"model": {"z_dim": 4, "batch_size": "${model.z_dim}"}, "trainer": {"max_epochs": 20}}, MVAE)
     {'z_dim': 4, 'batch_size': 4, 'max_epochs': 20}
     """
-    source, content = _load(cfg)
-    if is_theirs(content, cls):
-        source = Source(f"{source.name}, read as a file of the multi-view-AE library")
-        given, trainer = translate(content, cls, source)
-    else:
-        given, trainer = _native(content, cls, source)
-    return source.merge([given, _read_trainer(trainer, source)])
-
-
-def _load(cfg: object) -> tuple[Source, dict[str, Any]]:
-    """The configuration as plain containers, and what to call it in messages."""
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
-
-    source = Source("the configuration")
-    try:
-        if isinstance(cfg, str | PathLike):
-            path, source = Path(cfg), Source(repr(os.fspath(cfg)))
-            if not path.exists():
-                raise FileNotFoundError(f"no configuration file {os.fspath(cfg)!r}; looked from {Path.cwd()}")
-            cfg = OmegaConf.create(path.read_text(encoding="utf-8"))
-            if not isinstance(cfg, DictConfig):
-                raise source.error("", "must hold a mapping at its top, such as 'model: {z_dim: 10}'")
-        if not isinstance(cfg, Mapping):
-            raise TypeError(f"cfg must be the path of a YAML file or a mapping, but is a {type(cfg).__name__}")
-        node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg), flags={"allow_objects": True})
-        content: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else ""
-        raise source.error(where, getattr(error, "problem", None) or str(error)) from None
-    except OmegaConfBaseException as error:
-        raise source.error(str(getattr(error, "full_key", None) or ""), str(error).splitlines()[0]) from None
-    except UnicodeDecodeError as error:
-        raise source.error("", f"is no text file: {error}") from None
-    return source, content
+    source, content = load_config(cfg)
+    theirs = is_theirs(content, cls)
+    if theirs:
+        source = Source(source.name, source.places, ", read as a file of the multi-view-AE library")
+    sections = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
+    given, trainer = (translate if theirs else _native)(sections, cls, source)
+    given = source.merge([_split_targets(given, content, source), _read_trainer(trainer, content, source)])
+    check_values(cls, given, lambda name, view, text: source.error(f"{_place(name, content)}.{view}".strip("."), text))
+    return given
 
 
 def _native(content: dict[str, Any], cls: type[Estimator], source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
     """Hyperparameters, and the arguments of the trainer."""
+    for key, reason in _OTHERS.items():
+        if content.pop(key, None) is not None:
+            logger.info("%s was read and is no matter of the model: %s", key, reason)
     known = [field.name for field in fields(cls)]
-    if "model" not in content:
-        source.check_keys("", content, known)
-        given = dict(content)
-        return given, source.section(given, "trainer")
-    source.check_keys("", content, ["model", "trainer"])
-    given = source.section(content, "model")
-    source.check_keys("model", given, known)
-    return given, source.merge([source.section(given, "trainer"), source.section(content, "trainer")])
+    path = "model" if "model" in content else ""
+    if path:
+        source.check_keys("", content, _SECTIONS)
+        given = source.section(content, "model")
+    else:
+        given = {key: content.pop(key) for key in list(content) if key not in _SECTIONS}
+    _check_class(given, path, cls, source)
+    for key in given:
+        if key not in known:
+            raise source.error(path, f"unknown key {key!r}{unknown(cls, key, () if path else _SECTIONS)}", key)
+    trainer = [source.section(given, "trainer", "model.trainer"), source.section(content, "trainer")]
+    trainer += [{key: content[key]} for key in ("callbacks", "logger") if content.get(key) is not None]
+    apart = {name: content[key] for key, name in _APART.items() if content.get(key) is not None}
+    # A model in the list of defaults brings its defaults, which do not compete with what is chosen.
+    usual = {field.name: field.default for field in fields(cls) if field.name in apart}
+    given = source.merge([{key: x for key, x in given.items() if key not in usual or x != usual[key]}, apart])
+    return given, source.merge(trainer)
 
 
-def _read_trainer(section: dict[str, Any], source: Source) -> dict[str, Any]:
+def _split_targets(given: dict[str, Any], content: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """Optimiser and scheduler by their name or path, and their arguments apart."""
+    for name in ("optimizer", "scheduler"):
+        if isinstance(given.get(name), Mapping):
+            try:
+                target, arguments = split_target(given[name], given.get(f"{name}_args"), name)
+            except ValueError as error:
+                raise source.error(_place(name, content), str(error)) from None
+            given |= {name: _SHORT.sub("", target), **({f"{name}_args": arguments} if arguments else {})}
+    return given
+
+
+def _check_class(section: dict[str, Any], path: str, cls: type[Estimator], source: Source) -> None:
+    """The class that a section names must be the one that reads it."""
+    target = section.pop("_target_", None)
+    if target is None:
+        return
+    try:
+        found = import_object(target)
+    except ValueError as error:
+        raise source.error(path, str(error), "_target_") from None
+    if found is not cls:
+        raise source.error(
+            f"{path}._target_".strip("."),
+            f"{target!r} is what the file configures, but {cls.__name__} reads it; "
+            f"call from_config of that class, or remove the line",
+        )
+
+
+def _read_trainer(section: dict[str, Any], content: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Those arguments of Lightning's Trainer that are hyperparameters of ours, and the others in one mapping."""
     if "_target_" in section:
         source.check_keys("trainer._target_", [section.pop("_target_")], _TRAINERS, "target")
-    ours = {name: section.pop(theirs) for theirs, name in _TRAINER.items() if theirs in section}
+    ours = {name: section.pop(theirs) for theirs, name in TRAINER.items() if theirs in section}
     if not section:
         return ours
     import pytorch_lightning as pl
 
-    source.check_keys("trainer", section, [*_TRAINER, *inspect.signature(pl.Trainer).parameters])
-    built = {key: _build(value, f"trainer.{key}", source) for key, value in section.items()}
-    if "callbacks" in built:
-        callbacks = built["callbacks"]
-        callbacks = list(callbacks.values()) if isinstance(callbacks, Mapping) else callbacks
-        built["callbacks"] = callbacks if isinstance(callbacks, list) else [callbacks]
-        if any(isinstance(callback, pl.callbacks.Checkpoint) for callback in built["callbacks"]):
-            built.setdefault("enable_checkpointing", True)
-    return {**ours, "trainer": built}
+    source.check_keys("trainer", section, dict.fromkeys([*TRAINER, *inspect.signature(pl.Trainer).parameters]))
+    for key, value in section.items():
+        check_targets(value, _place(key, content), source)
+    return {**ours, "trainer": section}
 
 
-def _build(value: Any, where: str, source: Source) -> Any:
-    """The value with every mapping that has a ``_target_`` replaced by what that makes."""
-    if isinstance(value, list):
-        return [_build(item, where, source) for item in value]
-    if not isinstance(value, Mapping):
-        return value
-    if "_target_" not in value:
-        return {key: _build(item, f"{where}.{key}", source) for key, item in value.items()}
-    from hydra.errors import HydraException
-    from hydra.utils import instantiate
+def _place(name: str, content: Mapping[str, Any]) -> str:
+    """The path at which a configuration states a hyperparameter."""
+    lightning = next((theirs for theirs, ours in TRAINER.items() if ours == name), name)
+    apart = next((key for key, ours in _APART.items() if ours == name), name)
+    paths = [f"model.{name}", f"trainer.{lightning}", f"model.trainer.{lightning}", *place_of(name), apart]
+    return next((path for path in paths if _holds(content, path)), name or "model")
 
-    try:
-        return instantiate(value, _convert_="all")
-    except HydraException as error:
-        raise source.error(where, str(error).splitlines()[0]) from error
+
+def _holds(content: Any, path: str) -> bool:
+    for key in path.split("."):
+        if not isinstance(content, Mapping) or key not in content:
+            return False
+        content = content[key]
+    return True

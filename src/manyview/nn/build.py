@@ -1,7 +1,6 @@
 """From what a user says about a view's network to the network, checked."""
 
 import copy
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from manyview.imports import import_callable
 from manyview.messages import closest
 from manyview.nn.cnn import CNNDecoder, CNNEncoder
 from manyview.nn.mlp import MLP, choose
@@ -194,7 +194,11 @@ def _make(
         return copy.deepcopy(spec)
     if isinstance(spec, Mapping) and "_target_" in spec:
         settings = {key: value for key, value in spec.items() if key != "_target_"}
-        return _call(_imported(spec["_target_"], where), first, second, settings, where)
+        try:
+            factory = import_callable(spec["_target_"])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        return _call(factory, first, second, settings, where)
     if callable(spec):
         return _call(spec, first, second, {}, where)
     if isinstance(spec, str):
@@ -221,28 +225,6 @@ def _settings(network: Callable[..., nn.Module]) -> list[str]:
     """Names of the keyword-only arguments."""
     parameters = inspect.signature(network).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-
-
-def _imported(target: object, where: str) -> Callable[..., object]:
-    """Import what a ``_target_`` names."""
-    path, _, attribute = target.rpartition(".") if isinstance(target, str) else ("", "", "")
-    if not path or not attribute:
-        raise ValueError(f"{where}: _target_ must be a path such as 'package.module.Class'; got {target!r}.")
-    try:
-        module = importlib.import_module(path)
-    except Exception as error:  # a module's own code may raise anything
-        raise ValueError(
-            f"{where}: _target_ {target!r} needs the module {path!r}, which cannot be imported: {error!r}."
-        ) from error
-    if not hasattr(module, attribute):
-        public = [name for name in dir(module) if not name.startswith("_")]
-        close = get_close_matches(attribute, public, n=1)
-        hint = f"; did you mean '{path}.{close[0]}'?" if close else "."
-        raise ValueError(f"{where}: module {path!r} has no {attribute!r}{hint}")
-    found = getattr(module, attribute)
-    if not callable(found):
-        raise ValueError(f"{where}: _target_ {target!r} must be a class or function; it is {found!r}.")
-    return found  # type: ignore[no-any-return]
 
 
 def _call(
