@@ -191,11 +191,13 @@ def test_a_reconstruction_is_what_that_decoder_makes_of_that_latent(cfg, name):
     train, test = data(2, seed=0), data(2, seed=1)
     model = make(name, cfg(), scale=None, likelihood="mse").fit(*train, max_epochs=1, batch_size=20)
     pred = model.predict_reconstruction(*test)
-    for s, z in enumerate(model.predict_latents(*test)):
+    latents = torch.from_numpy(np.stack(model.predict_latents(*test))).float()
+    for s, z in enumerate(latents):
         for m, decoder in enumerate(model.network_.decoders):
-            code = torch.from_numpy(z).float()
-            if name in CANONICAL:  # the decoders know codes as they were before linear CCA
-                code = model.network_.fusion.unalign(code, m)
+            code = z
+            if name in CANONICAL:  # E[z_m | z_s]; and the decoders know codes as they were before linear CCA
+                rho = torch.from_numpy(model.correlations_).float()
+                code = model.network_.fusion.unalign(z if s == m else rho * z, m)
             np.testing.assert_allclose(pred[s][m], decoder(code).detach(), rtol=1e-3, atol=1e-4)
 
 

@@ -4,6 +4,7 @@ from importlib import import_module as _import_module
 from typing import Any
 
 from manyview import datasets, likelihoods, models, nn
+from manyview.data.stored import Dataset, IndexMVDataset, MVDataset
 from manyview.data.views import Views
 from manyview.estimator import Estimator
 from manyview.io import load
@@ -46,9 +47,14 @@ __all__ = [
     "MVAE",
     "MVTCAE",
     "MWAE",
+    "Dataset",
     "Estimator",
+    "IndexDataModule",
+    "IndexMVDataset",
     "MMVAEPlus",
+    "MVDataset",
     "MoPoEVAE",
+    "MultiviewDataModule",
     "NonFiniteObjectiveError",
     "Views",
     "WeightedDMVAE",
@@ -67,4 +73,6 @@ def __getattr__(name: str) -> Any:
     # Imported when asked for: one draws, the other runs as a program.
     if name in ("plotting", "testing"):
         return _import_module(f"manyview.{name}")
+    if name in ("IndexDataModule", "MultiviewDataModule"):
+        return getattr(_import_module("manyview.data.modules"), name)
     raise AttributeError(f"module 'manyview' has no attribute {name!r}")

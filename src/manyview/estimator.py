@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast, dataclass_transform
@@ -24,18 +25,29 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from manyview.adversary import Adversary
-from manyview.data.batch import Batch
-from manyview.data.covariates import FittedCovariates, as_labels
-from manyview.data.preprocessing import FittedView, make_batch
-from manyview.data.views import Views, as_views, contain, holds_all_views
+from manyview.data.batch import Batch, TrainingData
+from manyview.data.covariates import FittedCovariates
+from manyview.data.preprocessing import FittedView
+from manyview.data.samples import (
+    Samples,
+    covariates_or_labels,
+    drop_target,
+    encode_covariates,
+    read_for,
+    take_samples,
+)
+from manyview.data.stored import Dataset
+from manyview.data.streaming import LoadedBatch
+from manyview.data.views import Views, contain
 from manyview.fusion import AlignedFusion, Fusion
 from manyview.inference import components, draw
 from manyview.latent import Latent, map_parameters
-from manyview.likelihoods import Likelihood, as_likelihood, detect_likelihood
+from manyview.likelihoods import Likelihood
 from manyview.messages import closest, warn
 from manyview.network import Network
 from manyview.nn import JointEncoder, NetworkSpec, build_decoder, build_encoder, conditional_shape, per_view
 from manyview.objectives import Terms
+from manyview.preparation import Preparation, Prepared, find_data
 from manyview.seeding import as_seed, seeded
 from manyview.training import TrainingSettings
 from manyview.validation import check_count, check_hyperparameters, check_known
@@ -60,24 +72,6 @@ _ROWS = 1024
 
 # Draws of z, or components of a mixture, over all rows, that go through the decoders at once.
 _DRAWS = 2**18
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Views, and the encoded covariates of the same rows."""
-
-    views: Views
-    covariates: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __getitem__(self, rows: slice | Array) -> Samples:
-        return Samples(self.views[rows], None if self.covariates is None else self.covariates[rows])
-
-    def batch(self, fitted: tuple[FittedView, ...]) -> Batch:
-        """The samples as the networks see them."""
-        return replace(make_batch(self.views, fitted), covariates=self.covariates)
 
 
 class Inferred(NamedTuple):
@@ -286,12 +280,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     def fit(
         self,
-        X: Any,
+        X: Any = None,
         *views: Any,
         covariates: Any = None,
         validation: Any = None,
         validation_covariates: Any = None,
         labels: Any = None,
+        datamodule: Any = None,
+        dataloader: Any = None,
         max_epochs: int | None = None,
         batch_size: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
@@ -301,9 +297,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
         Parameters
         ----------
-        X, *views : views
+        X, *views : views or Dataset
             The training data. After a dict, list or Views, a further argument is taken for scikit-learn's ``y``, and
-            not used.
+            not used. A data set, such as :class:`~manyview.MVDataset`, is read as it is needed and may be larger than
+            memory.
         covariates : DataFrame, dict or array, optional
             What the model is to be conditioned on, one row a sample.
         validation : views, optional
@@ -312,6 +309,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             Their covariates.
         labels : array, optional
             One categorical covariate, (n,): as the multi-view-AE library calls it.
+        datamodule : LightningDataModule, optional
+            In place of X: :class:`~manyview.MultiviewDataModule`, :class:`~manyview.IndexDataModule`, or one of your
+            own, whose dataloaders give views. It says what is trained on and what is held out.
+        dataloader : iterable, optional
+            In place of X: gives batches of views, as tensors by name or in a list, in an order of its own. Nothing is
+            held out of it: give ``validation`` as well.
         max_epochs, batch_size : int, optional
             In place of the model's parameters of these names, for this call.
         checkpoint : path, optional
@@ -331,6 +334,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         NonFiniteObjectiveError
             If the objective becomes NaN or infinite. The model then has its last good weights, and can be used.
         """
+        given = find_data(X, views, datamodule, dataloader)
+        batch_size = given.batch_size if batch_size is None else batch_size
+        covariates = given.covariates if covariates is None else covariates
+        validation = given.validation if validation is None else validation
         overrides = {"max_epochs": max_epochs, "batch_size": batch_size}
         run = self._with({name: value for name, value in overrides.items() if value is not None})
         check_hyperparameters(run)
@@ -340,45 +347,20 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
             stored = stored_seed(checkpoint)
             seed = seed if stored is None else stored
-        arguments = _drop_target(X, views)
-        _refuse_absent(arguments[0] if len(arguments) == 1 else arguments)
-        data = as_views(*arguments)
-        given_covariates = _covariates_or_labels(covariates, labels)
-        rows = _rows_with_views(data)
-        known = None
-        if given_covariates is not None:
-            known = FittedCovariates.fit(given_covariates, len(data), data.index, rows)
-        samples = _samples(data, given_covariates, known, rows=rows)
-        likelihoods = run._choose_likelihoods(samples.views)
-        held_out: Samples | None = None
-        held_out_rows = rows[:0]
-        if validation is None:
-            if validation_covariates is not None:
-                raise ValueError("validation_covariates are given, but no validation samples: give validation as well")
-            training_rows, held_out_rows = _split(
-                len(samples), self.validation_fraction, seed, max(2, self.fewest_samples)
-            )
-            samples, held_out = samples[training_rows], samples[held_out_rows] if len(held_out_rows) else None
-        fitted = run._fit_views(samples.views, likelihoods)
-        if validation is not None:
-            others = _read(fitted, validation, ())
-            held_out = _samples(others, validation_covariates, known, "validation_covariates", _rows_with_views(others))
+        if validation is None and validation_covariates is not None:
+            raise ValueError("validation_covariates are given, but no validation samples: give validation as well")
+        prepare = Preparation(
+            run.likelihood, run.scale, run.input_dim, run.validation_fraction, max(2, run.fewest_samples), seed
+        )
+        others = (validation, validation_covariates)
+        data = prepare(given.source, covariates_or_labels(covariates, labels), others, given.split)
         with seeded(seed):
-            network = run.build(fitted, known)
-            training = samples.batch(fitted)
-            history, best_epoch, error = run._train(
-                network,
-                training,
-                None if held_out is None else held_out.batch(fitted),
-                tuple(view.name for view in fitted),
-                seed,
-                checkpoint,
-                resume,
-            )
+            network = run.build(data.views, data.covariates)
+            history, best_epoch, error = run._train(network, data, seed, checkpoint, resume)
         if isinstance(network.fusion, AlignedFusion):
-            _align(network.eval(), training)
-        self.views_, self.covariates_, self.network_ = fitted, known, network.eval()
-        self.best_epoch_, self.held_out_, self._history = best_epoch, rows[held_out_rows], history
+            _align(network.eval(), data.training)
+        self.views_, self.covariates_, self.network_ = data.views, data.covariates, network.eval()
+        self.best_epoch_, self.held_out_, self._history = best_epoch, data.held_out, history
         if error is not None:
             raise error
         return self
@@ -387,40 +369,6 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """The model with some hyperparameters changed, and with Python's numbers where they are NumPy's."""
         parameters = {**self.get_params(deep=False), **changes}
         return type(self)(**{name: x.item() if isinstance(x, np.generic) else x for name, x in parameters.items()})
-
-    def _choose_likelihoods(self, data: Views) -> dict[str, Likelihood]:
-        """The likelihood of each view, which its data fit."""
-        likelihoods = {}
-        for name, spec in per_view(self.likelihood, data.names, "likelihood").items():
-            x = data.array(name)
-            if spec == "auto":
-                spec = detect_likelihood(x)
-                logger.info("view %r: likelihood %r, chosen from the data", name, spec)
-            likelihoods[name] = as_likelihood(spec)
-            likelihoods[name].check(x, name)
-        return likelihoods
-
-    def _fit_views(self, data: Views, likelihoods: Mapping[str, Likelihood]) -> tuple[FittedView, ...]:
-        names = data.names
-        shapes = [data.shapes[name] for name in names]
-        if self.input_dim is not None:
-            found = [math.prod(shape) for shape in shapes]
-            given = [math.prod(size) if isinstance(size, Sequence) else size for size in self.input_dim]
-            shaped = zip(self.input_dim, shapes, strict=False)
-            if given != found or any(isinstance(size, Sequence) and tuple(size) != shape for size, shape in shaped):
-                raise ValueError(
-                    f"input_dim={list(self.input_dim)}, but the views have {found} features, of shapes {shapes}; "
-                    "leave input_dim out, or give the views in its order"
-                )
-        scales = per_view(self.scale, names, "scale", default="standard", plain=True)
-        fitted = []
-        for m, name in enumerate(names):
-            if not data.present[:, m].any():
-                raise ValueError(f"view {name!r} is missing for every training sample; leave it out, or give it values")
-            likelihood = likelihoods[name]
-            standardise = scales[name] == "standard" and likelihood.continuous
-            fitted.append(FittedView.fit(data, name, likelihood, standardise))
-        return tuple(fitted)
 
     def _check_overlap(self, present: Bool[Tensor, "B M"], view_names: Sequence[str]) -> None:
         """Refuse views that cannot be related to any other, where the objective is a relation."""
@@ -487,21 +435,15 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         ]
 
     def _train(
-        self,
-        network: Network,
-        data: Batch,
-        validation: Batch | None,
-        view_names: tuple[str, ...],
-        seed: int,
-        checkpoint: str | PathLike[str] | None,
-        resume: bool,
+        self, network: Network, data: Prepared, seed: int, checkpoint: str | PathLike[str] | None, resume: bool
     ) -> tuple[list[dict[str, float]], int, Exception | None]:
         from manyview.training.checkpoint import describe
         from manyview.training.loop import train
 
-        batch_size = self._batch_size(len(data))
-        self._check_overlap(data.mask, view_names)
-        steps = -(-len(data) // batch_size)
+        training, view_names = data.training, tuple(view.name for view in data.views)
+        batch_size = self._batch_size(training)
+        self._check_overlap(training.mask, view_names)
+        steps = -(-len(training) // batch_size)
         settings = TrainingSettings(
             max_epochs=min(max(-(-10_000 // steps), 50), 1000) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
@@ -521,16 +463,21 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             resume=resume,
             model={} if checkpoint is None else describe(self),
         )
-        return train(network, self.objective, self.beta_at, data, validation, view_names, settings)
+        return train(network, self.objective, self.beta_at, training, data.validation, view_names, settings)
 
     @property
     def fewest_samples(self) -> int:
         """Number of samples that a batch needs."""
         return self.samples_per_dimension * self.z_dim
 
-    def _batch_size(self, n_samples: int) -> int:
-        """Samples in an optimiser step, of so many training samples."""
-        if self.batch_size == "full":
+    def _batch_size(self, training: TrainingData) -> int:
+        """Samples in an optimiser step."""
+        n_samples = len(training)
+        if isinstance(training, LoadedBatch):
+            if self.batch_size != "auto":
+                raise ValueError(f"batch_size={self.batch_size!r}, but the dataloader makes the batches: leave it out")
+            size = training.batch_size
+        elif self.batch_size == "full":
             size = n_samples
         elif self.batch_size == "auto":
             size = n_samples if n_samples < self.full_batch_below else max(128, self.full_batch_below)
@@ -583,9 +530,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     def fit_transform(self, X: Any, *views: Any, covariates: Any = None, labels: Any = None, **fit_params: Any) -> Any:
         """Train the model, and return the latent representation of its training data."""
-        c = _covariates_or_labels(covariates, labels)
+        c = covariates_or_labels(covariates, labels)
         self.fit(X, *views, covariates=c, **fit_params)
-        return self.transform(*_drop_target(X, views), covariates=c)
+        return self.transform(*drop_target(X, views), covariates=c)
 
     @torch.no_grad()
     def transform(
@@ -713,7 +660,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         targets = self._view_indices(target, "target")
         c = samples.covariates
         if target_covariates is not None:
-            c = _encode_covariates(target_covariates, self.covariates_, "target_covariates", data)
+            c = encode_covariates(target_covariates, self.covariates_, "target_covariates", data)
         if n_samples is None:
             return self._pack(data, self._expected(samples, given, targets, c))
         n_draws = check_count("n_samples", n_samples)
@@ -777,9 +724,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         samples = self._read(X, views, covariates)
         data = samples.views
         arrays = self._expected(samples, None, list(range(len(self.views_))), samples.covariates)
-        for name in data.names:
-            observed = data.array(name)
-            arrays[name] = np.where(np.isnan(observed), arrays[name], observed)
+        for start in range(0, len(data), _ROWS):
+            rows = slice(start, start + _ROWS)
+            known = samples[rows].in_memory
+            for name in known.names:
+                observed = known.array(name)
+                arrays[name][rows] = np.where(np.isnan(observed), arrays[name][rows], observed)
         return self._pack(data, arrays)
 
     @torch.no_grad()
@@ -810,7 +760,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             In the units of the data.
         """
         latent = self.fitted_network().latent
-        c = _encode_covariates(covariates, self.covariates_)
+        c = encode_covariates(covariates, self.covariates_)
         n = check_count("n_samples", n_samples if n_samples is not None else 1 if c is None else len(c))
         if c is not None and len(c) != n:
             raise ValueError(f"n_samples={n_samples}, but covariates have {len(c)} rows; leave n_samples out")
@@ -897,7 +847,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     ) -> float:
         """The mean of :meth:`score_samples`; a ``y`` after a dict, list or Views is not used."""
         options = {"given": given, "covariates": covariates, "n_samples": n_samples, "random_state": random_state}
-        return float(self.score_samples(*_drop_target(X, views), **options).mean())
+        return float(self.score_samples(*drop_target(X, views), **options).mean())
 
     # ---- the calls of the multi-view-AE library -----------------------------------------------------------------
 
@@ -918,7 +868,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         batch_size : int, optional
             Samples that go through the networks at once.
         """
-        samples = self._read(X, views, _covariates_or_labels(covariates, labels))
+        samples = self._read(X, views, covariates_or_labels(covariates, labels))
         return list(torch.cat([self._codes(found.q) for found in self._infer(samples, n_rows=batch_size)], 1).numpy())
 
     predict_latent = predict_latents
@@ -932,7 +882,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         With private latents, a view's own latent knows h of that view alone. For the parameters see
         :meth:`predict_latents`.
         """
-        samples = self._read(X, views, _covariates_or_labels(covariates, labels))
+        samples = self._read(X, views, covariates_or_labels(covariates, labels))
         network, c = self.network_, samples.covariates
         out: list[list[list[Array]]] = []
         for found in self._infer(samples, n_rows=batch_size):
@@ -997,7 +947,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     def _read(self, X: Any, views: tuple[Any, ...], covariates: Any) -> Samples:
         self.fitted_network()
-        return _samples(_read(self.views_, X, views), covariates, self.covariates_)
+        return take_samples(read_for(self.views_, X, views), covariates, self.covariates_)
 
     def _seeded(self, random_state: Any) -> AbstractContextManager[None]:
         return seeded(as_seed(self.random_state if random_state is None else random_state))
@@ -1028,22 +978,22 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     ) -> Iterator[tuple[slice, Batch]]:
         """Stretches of rows as tensors, with only the given views present."""
         mask, data = self._given_mask(given), samples.views
-        names = [view.name for view, chosen in zip(self.views_, mask.tolist(), strict=True) if chosen]
-        columns = [m for m, name in enumerate(data.names) if name in names]
-        n_empty = int((~data.present[:, columns].any(axis=1)).sum())
-        if n_empty:
-            warn(f"{n_empty} of {len(data)} samples have none of the given views; the answer for them is the prior's")
+        n_empty = 0
         step = _ROWS if n_rows is None else check_count("batch_size", n_rows)
         for start in range(0, len(data), step):
             rows = slice(start, min(start + step, len(data)))
-            yield rows, samples[rows].batch(self.views_).given(mask)
+            batch = samples[rows].batch(self.views_).given(mask)
+            n_empty += int((~batch.mask.any(1)).sum())
+            yield rows, batch
+        if n_empty:
+            warn(f"{n_empty} of {len(data)} samples have none of the given views; the answer for them is the prior's")
 
     def _infer(self, samples: Samples, given: ViewNames = None, n_rows: int | None = None) -> Iterator[Inferred]:
         """The posteriors of each stretch of rows, from the given views."""
         for rows, batch in self._batches(samples, given, n_rows):
             yield Inferred(rows, *self.network_.infer(batch))
 
-    def _pack(self, data: Views, arrays: Mapping[str, Array]) -> Any:
+    def _pack(self, data: Views | Dataset, arrays: Mapping[str, Array]) -> Any:
         """Arrays of views in the containers of the data, with ids and feature names, and keyed as the data were."""
         features = {view.name: view.feature_names for view in self.views_}
         return data.pack(
@@ -1054,124 +1004,22 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         )
 
 
-def _drop_target(X: Any, views: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments without scikit-learn's y, which follows data that hold all the views."""
-    if len(views) != 1 or (views[0] is not None and not holds_all_views(X)):
-        return (X, *views)
-    if isinstance(views[0], Views | Mapping):
-        raise TypeError("two collections of views were given; put all the views in one dict, list or Views")
-    return (X,)
-
-
-def _refuse_absent(data: Any) -> None:
-    """Refuse training data in which a view is None: nothing could be learned about it."""
-    views: Mapping[Any, Any] = {}
-    if isinstance(data, list | tuple):
-        views = dict(enumerate(data))
-    elif isinstance(data, Mapping):
-        views = data
-    absent = [name for name, view in views.items() if view is None]
-    if absent:
-        raise ValueError(
-            f"view {absent[0]!r} is None, missing for every training sample; leave it out, or give it values"
-        )
-
-
-def _rows_with_views(data: Views) -> Array:
-    """The rows that have any view at all."""
-    some = data.present.any(axis=1)
-    if not some.any():
-        raise ValueError("every sample lacks every view: there is nothing to learn from")
-    if not some.all():
-        warn(f"{(~some).sum()} of {len(data)} samples have no view at all; they are left out")
-    return np.flatnonzero(some)
-
-
-def _split(n_samples: int, fraction: float, seed: int, n_fewest: int = 2) -> tuple[Array, Array]:
-    """The rows to train on, and those held out, which are none if there would be too few."""
-    n_held_out = round(fraction * n_samples)
-    if n_held_out < n_fewest:
-        n_held_out = 0
-    order = np.random.RandomState(seed).permutation(n_samples)
-    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-
-def _covariates_or_labels(covariates: Any, labels: Any) -> Any:
-    if labels is None:
-        return covariates
-    if covariates is not None:
-        raise ValueError("labels are one categorical covariate: give them among the covariates, or alone")
-    return as_labels(labels)
-
-
-def _samples(
-    data: Views,
-    covariates: Any,
-    fitted: FittedCovariates | None,
-    argument: str = "covariates",
-    rows: Array | None = None,
-) -> Samples:
-    """The samples at these rows of the data, all by default."""
-    encoded = _encode_covariates(covariates, fitted, argument, data, rows)
-    return Samples(data if rows is None else data[rows], encoded)
-
-
-def _encode_covariates(
-    covariates: Any,
-    fitted: FittedCovariates | None,
-    argument: str = "covariates",
-    data: Views | None = None,
-    rows: Array | None = None,
-) -> Tensor | None:
-    """The covariates as the networks see them, (n, C): of the samples in data, or of as many as there are rows."""
-    if fitted is None:
-        if covariates is not None:
-            raise ValueError(f"{argument} given, but the model was fitted without; leave them out, or fit with them")
-        return None
-    if covariates is None:
-        raise ValueError(f"the model was fitted with covariates {list(fitted.names)}; give them as {argument}=")
-    if data is None:
-        return fitted.encode(covariates, argument=argument)
-    return fitted.encode(covariates, len(data), data.index, rows, argument)
-
-
 def _rows(covariates: Tensor | None, rows: slice) -> Tensor | None:
     return None if covariates is None else covariates[rows]
 
 
 @torch.no_grad()
-def _align(network: Network, training: Batch) -> None:
+def _align(network: Network, training: TrainingData) -> None:
     """Fit the alignment of the codes to the training data."""
     fusion = cast(AlignedFusion, network.fusion)
-    codes = [network.experts(training[slice(start, start + _ROWS)]) for start in range(0, len(training), _ROWS)]
+    batches, masks = itertools.chain.from_iterable(training.loader(_ROWS, 1, shuffle=False)), []
+    codes = []
+    for batch in batches:
+        codes.append(network.experts(batch))
+        masks.append(batch.mask)
+    present = torch.cat(masks)
     parameters = {
         name: torch.cat([getattr(part.base_dist, name) for part in codes], dim=1)
         for name in codes[0].base_dist.arg_constraints
     }
-    fusion.fit_(map_parameters(codes[0], lambda name, _: parameters[name]), training.present)
-
-
-def _read(fitted: Sequence[FittedView], X: Any, views: tuple[Any, ...]) -> Views:
-    """Samples for a fitted model: its views, in any form, by name or by position, with the features it knows."""
-    known = {view.name: view for view in fitted}
-    by_position = X if isinstance(X, list | tuple) else () if holds_all_views(X) else (X, *views)
-    if by_position and len(by_position) != len(known):
-        raise ValueError(
-            f"{len(by_position)} views are given by position, but the model has {len(known)}: {list(known)}; "
-            "give None for a view that is missing, or a dict from name to view"
-        )
-    data = as_views(X, *views, names=list(known))
-    for name in data.names:
-        if name not in known:
-            raise ValueError(f"the model has no view {name!r}{closest(name, known)}")
-        view = known[name]
-        if view.named and data.has_feature_names(name):
-            data = data.with_features(name, view.feature_names)
-        if data.shapes[name] != view.shape:
-            raise ValueError(
-                f"view {name!r} has features of shape {data.shapes[name]}, but the model was fitted on {view.shape}"
-            )
-        view.likelihood.check(data.array(name), name)
-    if not len(data):
-        raise ValueError("there are no samples: give at least one row")
-    return data
+    fusion.fit_(map_parameters(codes[0], lambda name, _: parameters[name]), None if bool(present.all()) else present)

@@ -5,13 +5,45 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["Batch", "BatchLoader"]
+__all__ = ["Batch", "BatchLoader", "Loader", "TrainingData", "mini_batches"]
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """The mini-batches of an epoch, some at a time; iterable anew for each epoch."""
+
+    @property
+    def n_batches(self) -> int:
+        """Number of mini-batches in an epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[Batch]]: ...
+
+
+@runtime_checkable
+class TrainingData(Protocol):
+    """Samples to train on, in memory or not."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def mask(self) -> Bool[Tensor, "B M"]:
+        """Which sample has which view."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What tells these samples from others."""
+
+    def loader(
+        self, batch_size: int, steps: int, shuffle: bool, device: torch.device | str = "cpu", fewest: int = 2
+    ) -> Loader:
+        """Mini-batches of them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +84,19 @@ class Batch:
         """The batch on a device."""
         return self._map(lambda x: x.to(device))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the batch by name."""
+        named: dict[str, Tensor | None] = {"present": self.present, "covariates": self.covariates}
+        for m, (x, observed) in enumerate(zip(self.x, self.observed, strict=True)):
+            named |= {f"x.{m}": x, f"observed.{m}": observed}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def loader(
+        self, batch_size: int, steps: int, shuffle: bool, device: torch.device | str = "cpu", fewest: int = 2
+    ) -> BatchLoader:
+        """Mini-batches of these rows."""
+        return BatchLoader(self.to(device), batch_size, steps, shuffle, fewest)
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
             tuple(map(function, self.x)),
@@ -66,6 +111,14 @@ class Batch:
             return self
         present = views.to(self.x[0].device).expand(len(self), -1)
         return replace(self, present=present if self.present is None else self.present & present)
+
+
+def mini_batches(n: int, batch_size: int, fewest: int) -> list[int]:
+    """Where mini-batches of n rows begin and end; a last one of too few rows joins the one before."""
+    starts = list(range(0, n, batch_size))
+    if len(starts) > 1 and n - starts[-1] < fewest:
+        del starts[-1]
+    return [*starts, n]
 
 
 @final
@@ -91,10 +144,7 @@ class BatchLoader:
 
     def __init__(self, data: Batch, batch_size: int, steps: int, shuffle: bool, fewest: int = 2) -> None:
         self.data, self.batch_size, self.steps, self.shuffle = data, batch_size, steps, shuffle
-        starts = list(range(0, len(data), batch_size))
-        if len(starts) > 1 and len(data) - starts[-1] < fewest:
-            del starts[-1]
-        self.bounds = [*starts, len(data)]
+        self.bounds = mini_batches(len(data), batch_size, fewest)
 
     @property
     def n_batches(self) -> int:

@@ -57,15 +57,31 @@ class FittedView:
         mask = ~np.isnan(x)
         count = mask.sum(0)
         mean = np.where(mask, x, 0.0).sum(0, dtype=np.float64) / np.maximum(count, 1)
-        if not standardise:
-            zero = np.zeros(x.shape[1:])
-            return cls(name, x.shape[1:], names, named, likelihood, x.dtype.name, zero, zero + 1.0, mean)
         deviation = np.where(mask, x - mean, 0.0)
-        scale = np.sqrt(np.square(deviation, out=deviation).sum(0) / np.maximum(count, 1))
+        variance = np.square(deviation, out=deviation).sum(0) / np.maximum(count, 1)
+        return cls.from_moments(name, names, named, likelihood, x.dtype.name, mean, variance, standardise)
+
+    @classmethod
+    def from_moments(
+        cls,
+        name: str,
+        feature_names: list[str],
+        named: bool,
+        likelihood: Likelihood,
+        dtype: str,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        standardise: bool,
+    ) -> FittedView:
+        """Learn from the mean and variance of the observed entries."""
+        zero = np.zeros(mean.shape)
+        if not standardise:
+            return cls(name, mean.shape, feature_names, named, likelihood, dtype, zero, zero + 1.0, mean)
+        scale = np.sqrt(variance)
         # A constant feature has rounding noise for a scale; dividing by it would make the noise a signal.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         scale = np.where(constant, 1.0, scale)
-        return cls(name, x.shape[1:], names, named, likelihood, x.dtype.name, mean, scale, np.zeros(x.shape[1:]))
+        return cls(name, mean.shape, feature_names, named, likelihood, dtype, mean, scale, zero)
 
     @property
     def log_scale(self) -> Tensor:

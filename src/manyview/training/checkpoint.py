@@ -22,7 +22,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from manyview.data.batch import Batch
 from manyview.io import _write_atomically
 from manyview.likelihoods import Likelihood
 from manyview.messages import warn
@@ -39,7 +38,6 @@ __all__ = [
     "describe",
     "digest",
     "stored_seed",
-    "tensors_of",
 ]
 
 logger = logging.getLogger("manyview")
@@ -203,14 +201,6 @@ def _plain(value: Any) -> Any:
         return repr(value)
     named = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """The tensors of a batch by name."""
-    named: dict[str, Tensor | None] = {"present": batch.present, "covariates": batch.covariates}
-    for m, (x, observed) in enumerate(zip(batch.x, batch.observed, strict=True)):
-        named |= {f"x.{m}": x, f"observed.{m}": observed}
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:

@@ -20,12 +20,12 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from manyview.data.batch import Batch, BatchLoader
+from manyview.data.batch import Batch, Loader, TrainingData
 from manyview.messages import closest
 from manyview.network import Network
 from manyview.objectives import Terms
 from manyview.seeding import seeded
-from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest, tensors_of
+from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest
 from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
 
 __all__ = ["train"]
@@ -98,8 +98,8 @@ class ObjectiveModule(pl.LightningModule):
         network: Network,
         objective: Objective,
         beta_at: Callable[[float], float],
-        data: Batch,
-        validation: Batch | None,
+        data: TrainingData,
+        validation: TrainingData | None,
         view_names: tuple[str, ...],
         settings: TrainingSettings,
     ) -> None:
@@ -177,7 +177,7 @@ class ObjectiveModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1:
-            mine = digest({**tensors_of(self.data), "random numbers": torch.get_rng_state()})
+            mine = digest({**self.data.tensors(), "random numbers": torch.get_rng_state()})
             strategy = self.trainer.strategy
             if not strategy.reduce_boolean_decision(strategy.broadcast(mine) == mine):
                 raise ValueError(
@@ -187,18 +187,18 @@ class ObjectiveModule(pl.LightningModule):
 
     # ---- data and optimiser -------------------------------------------------------------------------------------
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> Loader:
         self.loader = self._load(self.data, self.settings.batch_size, _STEPS_PER_CALL, shuffle=True)
         return self.loader
 
-    def val_dataloader(self) -> list[BatchLoader]:
+    def val_dataloader(self) -> list[Loader]:
         if self.validation is None:
             return []
         return [self._load(self.validation, max(1024, self.settings.batch_size), 1, shuffle=False)]
 
-    def _load(self, data: Batch, batch_size: int, steps: int, shuffle: bool) -> BatchLoader:
+    def _load(self, data: TrainingData, batch_size: int, steps: int, shuffle: bool) -> Loader:
         fewest = max(2, self.settings.fewest_samples) * self.trainer.world_size  # batch normalisation needs two
-        return BatchLoader(data.to(self.device), batch_size, steps, shuffle, fewest)
+        return data.loader(batch_size, steps, shuffle, self.device, fewest)
 
     def configure_optimizers(self) -> Any:
         adversary = self.network.adversary
@@ -458,8 +458,8 @@ def train(
     network: Network,
     objective: Objective,
     beta_at: Callable[[float], float],
-    data: Batch,
-    validation: Batch | None,
+    data: TrainingData,
+    validation: TrainingData | None,
     view_names: tuple[str, ...],
     settings: TrainingSettings,
 ) -> tuple[list[dict[str, float]], int, Exception | None]:
@@ -527,7 +527,7 @@ def _open_checkpoint(module: ObjectiveModule) -> tuple[CheckpointFile | None, St
         "views": list(module.view_names),
         "networks": repr(module.network),
         **{f"{name} samples": None if part is None else len(part) for name, part in parts.items()},
-        **{f"{name} data": None if part is None else digest(tensors_of(part)) for name, part in parts.items()},
+        **{f"{name} data": None if part is None else digest(part.tensors()) for name, part in parts.items()},
     }
     file = CheckpointFile(settings.checkpoint, identity)
     return file, file.read(settings.resume)
