@@ -1,0 +1,7 @@
+"""``python -m manyview``: the command line."""
+
+import sys
+
+from manyview.cli import main
+
+sys.exit(main())

@@ -1,0 +1,296 @@
+"""``manyview fit``: one run, or a sweep of many."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyview.cli.console import (
+    BROKEN,
+    DONE,
+    INTERRUPTED,
+    MISTAKE,
+    Outcome,
+    UsageError,
+    explain,
+    logging_to,
+)
+from manyview.cli.runs import Data, Run
+from manyview.cli.settings import FIT, compose, composing, parse, read_file
+from manyview.messages import closest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+    from manyview.data.views import Views
+    from manyview.estimator import Estimator
+
+__all__ = ["fit"]
+
+OBJECTIVES = ("val_loss", "score")
+"""What a sweeper can be told of a run."""
+
+_OURS = ("data", "seed", "out", "checkpoint", "resume", "overwrite", "objective")
+
+logger = logging.getLogger("manyview")
+
+
+def fit(args: argparse.Namespace) -> Outcome:
+    """Fit a model, or one for each point of a sweep."""
+    if args.multirun:
+        return _sweep(args)
+    settings = _compose(args.overrides, args.config)
+    return _fit(settings, Run(Path(settings["out"]).expanduser()), args)
+
+
+def _compose(overrides: list[str], file: str | None) -> dict[str, Any]:
+    """The settings; a run that is resumed starts from its own, where the command line does not say another file."""
+    given = {line.key_or_group: line.value() for line in parse(overrides, FIT, file)}
+    former = Path(str(given.get("out", FIT["out"]))).expanduser() / Run.CONFIG
+    if given.get("resume") and file is None and former.is_file():
+        file = str(former)
+    return compose(overrides, FIT, file)
+
+
+def _fit(settings: dict[str, Any], run: Run, args: argparse.Namespace) -> Outcome:
+    model, seed = _make_model(settings, args.config)
+    data = Data.of(settings["data"])
+    run.claim(resume=settings["resume"], overwrite=settings["overwrite"])
+    run.write_config(model, data, seed)
+    run.write_versions(args.command)
+    started = time.monotonic()
+    with logging_to(run / Run.LOG):
+        views, covariates = data.read()
+        logger.info("%s on %s", model, views)
+        broken, interrupted = _train(model, views, covariates, run, settings, show=args.show)
+        run.write_model(model, views, data.id)
+        result = {
+            "out": str(run.folder),
+            "model": type(model).__name__,
+            **_results(model, views, covariates),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        if broken is not None:
+            result["error"] = explain(broken)
+            logger.error("%s", result["error"])
+        if interrupted:
+            result["interrupted"] = True
+        run.write_json(Run.RESULT, result)
+    code = BROKEN if broken is not None else INTERRUPTED if interrupted else DONE
+    return Outcome(result, _describe(result, run), code)
+
+
+def _make_model(settings: Mapping[str, Any], file: str | None) -> tuple[Estimator, int]:
+    """The model that the settings ask for, and the seed of everything random."""
+    from manyview.config import read_config
+    from manyview.config.loading import find_model, model_names
+    from manyview.config.multiviewae import is_theirs
+
+    content = {key: value for key, value in settings.items() if key not in _OURS and value not in (None, {})}
+    target = content.get("model", {}).get("_target_")
+    if target is None:
+        raise UsageError(f"which model? Say it, as in model=mvae{closest('', model_names())}")
+    cls = find_model(str(target))
+    alone = {} if file is None else read_file(file)
+    if is_theirs(alone, cls):
+        del content["model"]["_target_"]  # their files have no such key, and are told from ours by that
+    overrides = {} if settings["seed"] is None else {"random_state": settings["seed"]}
+    try:
+        model = cls.from_config(content, **overrides)
+    except ValueError:
+        if file is not None and _names(alone) in (None, cls):
+            read_config(file, cls)  # where the file alone is wrong, this says the line
+        raise
+    if model.random_state is None:
+        model.random_state = 0  # so that every run can be done again
+    return model, int(model.random_state)  # type: ignore[arg-type]  # YAML holds no RandomState
+
+
+def _names(content: Mapping[str, Any]) -> type[Estimator] | None:
+    """The model that a file says."""
+    from manyview.config.loading import find_model
+
+    section = content.get("model")
+    target = section.get("_target_") if isinstance(section, Mapping) else None
+    return None if target is None else find_model(str(target))
+
+
+class _Interruptions(logging.Handler):
+    """Whether Ctrl-C ended training, which the model keeps to itself."""
+
+    heard = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard |= str(record.msg).startswith("training was interrupted")
+
+
+def _train(
+    model: Estimator,
+    views: Views,
+    covariates: pd.DataFrame | None,
+    run: Run,
+    settings: Mapping[str, Any],
+    *,
+    show: bool,
+) -> tuple[Exception | None, bool]:
+    """Fit the model; return what broke training once there were weights, and whether Ctrl-C ended it."""
+    options: dict[str, Any] = {}
+    if settings["checkpoint"] or settings["resume"]:
+        options = {"checkpoint": run / Run.CHECKPOINT, "resume": settings["resume"]}
+    verbose, interruptions = model.verbose, _Interruptions()
+    model.verbose = bool(verbose) and show and sys.stderr.isatty()
+    logger.addHandler(interruptions)
+    try:
+        model.fit(views, covariates=covariates, **options)
+    except Exception as error:
+        if not model.__sklearn_is_fitted__():
+            raise
+        return error, False
+    finally:
+        logger.removeHandler(interruptions)
+        model.verbose = verbose
+    return None, interruptions.heard
+
+
+def _results(model: Estimator, views: Views, covariates: pd.DataFrame | None) -> dict[str, Any]:
+    """What came out of training, in numbers; None where there is none."""
+    history, held_out = model.history_, model.held_out_
+    best = history.loc[model.best_epoch_] if model.best_epoch_ in history.index else None
+    score = None
+    if len(held_out):
+        samples = views[held_out]
+        if covariates is not None:
+            labelled = covariates.index.name is not None
+            covariates = covariates.loc[samples.ids] if labelled else covariates.iloc[held_out]
+        score = _number(model.score(samples, covariates=covariates))
+    return {
+        "n_samples": len(views),
+        "n_held_out": len(held_out),
+        "epochs": len(history),
+        "best_epoch": model.best_epoch_,
+        "loss": None if best is None else _number(best["loss"]),
+        "val_loss": _number(best["val_loss"]) if best is not None and "val_loss" in best else None,
+        "score": score,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None  # JSON has no NaN
+
+
+def _describe(result: Mapping[str, Any], run: Run) -> str:
+    """What people read after a run."""
+    lines = [
+        f"{result['model']}: {result['epochs']} epochs on {result['n_samples'] - result['n_held_out']} samples, "
+        f"weights of epoch {result['best_epoch']}"
+    ]
+    if result["score"] is not None:
+        lines.append(
+            f"on {result['n_held_out']} samples held out: loss {result['val_loss']:.5g}, score {result['score']:.5g}"
+            if result["val_loss"] is not None
+            else f"on {result['n_held_out']} samples held out: score {result['score']:.5g}"
+        )
+    if result.get("interrupted"):
+        lines.append("interrupted: the model is the best so far")
+    lines.append(f"{run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
+    lines.append(
+        f"training broke down: {result['error']}" if "error" in result else f"Next: manyview report {run.folder}"
+    )
+    return "\n".join(lines)
+
+
+# ---- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+def _sweep(args: argparse.Namespace) -> Outcome:
+    """A run for each point of a sweep, by Hydra's sweepers and launchers, and one table of their results."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    parsed = parse(args.overrides, FIT, args.config)
+    fixed = [str(line.input_line) for line in parsed if not line.is_sweep_override()]
+    settings = compose(fixed, FIT, args.config)  # what all runs have in common is wrong now, or in none of them
+    if settings["objective"] not in OBJECTIVES:
+        raise ValueError(f"objective={settings['objective']!r}{closest(settings['objective'], OBJECTIVES)}")
+    sweep = Run(Path(settings["out"]).expanduser())
+    sweep.claim(resume=False, overwrite=settings["overwrite"])
+    for former in sweep.folder.glob(f"*/{Run.RESULT}"):
+        former.unlink()
+    sweep.write_versions(args.command)
+    ours = [
+        "hydra.sweep.dir=${out}", "hydra.sweep.subdir=${hydra.job.num}", "hydra.output_subdir=null",
+        "hydra/job_logging=none", "hydra/hydra_logging=none",
+    ]  # fmt: skip
+    args.varied = [line.get_key_element() for line in parsed if line.is_sweep_override()]
+    job = functools.partial(_job, args=args)
+    interrupted = False
+    with composing(parsed, FIT, args.config) as name:
+        hydra: Any = GlobalHydra.instance().hydra
+        try:
+            hydra.multirun(name, job, [*ours, *args.overrides], with_log_configuration=False)
+        except KeyboardInterrupt:
+            interrupted = True
+    return _gather(sweep, interrupted)
+
+
+def _job(settings: DictConfig, *, args: argparse.Namespace) -> float:
+    """One run of a sweep, perhaps in a process of its own; what its sweeper is to make small or large."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    hydra = HydraConfig.get()
+    run = Run(Path(hydra.runtime.output_dir))
+    varied = dict(line.split("=", 1) for line in hydra.overrides.task)
+    about = {"run": int(hydra.job.num), "overrides": varied}
+    content: Any = OmegaConf.to_container(settings, resolve=True)
+    try:
+        outcome = _fit(content, run, args)
+    except Exception as error:  # a sweep goes on
+        outcome = Outcome({"out": str(run.folder), "error": explain(error)}, "", MISTAKE)
+    run.write_json(Run.RESULT, {**about, **outcome.result})
+    if outcome.code == INTERRUPTED:
+        raise KeyboardInterrupt
+    value = outcome.result.get(content["objective"])
+    if args.show:
+        which = " ".join(f"{key}={varied[key]}" for key in args.varied if key in varied)
+        said = f"{content['objective']} {value:.5g}" if value is not None else outcome.result.get("error", "done")
+        sys.stderr.write(f"run {about['run']} ({which}): {said}\n")
+    return math.nan if value is None else float(value)
+
+
+def _gather(sweep: Run, interrupted: bool) -> Outcome:
+    """The table of results, in the order of the runs."""
+    import pandas as pd
+
+    from manyview.data.files import write_table
+
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sweep.folder.glob(f"*/{Run.RESULT}")]
+    results = sorted(found, key=lambda result: int(result["run"]))
+    if not results:
+        return Outcome({"out": str(sweep.folder), "runs": []}, "interrupted before the first run was done", INTERRUPTED)
+    rows = [{"run": result["run"], **result["overrides"], **_flat(result)} for result in results]
+    table = pd.DataFrame(rows).set_index("run")
+    varied = [key for key in dict.fromkeys(key for result in results for key in result["overrides"])]
+    same = [key for key in varied if table[key].nunique(dropna=False) == 1 and len(table) > 1]
+    table = table.drop(columns=same)
+    write_table(table, sweep / Run.TABLE)
+    failed = {result["run"]: result["error"] for result in results if "error" in result}
+    shown = table.drop(columns="error", errors="ignore")
+    lines = [shown.to_string(na_rep="", float_format="{:.5g}".format), f"{sweep / Run.TABLE}"]
+    lines += [f"run {run} failed: {error}" for run, error in failed.items()]
+    code = INTERRUPTED if interrupted else MISTAKE if failed else DONE
+    return Outcome({"out": str(sweep.folder), "table": str(sweep / Run.TABLE), "runs": results}, "\n".join(lines), code)
+
+
+def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the table that are not overrides."""
+    left_out = ("run", "overrides", "out", "model")
+    return {key: value for key, value in result.items() if key not in left_out}
