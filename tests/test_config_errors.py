@@ -121,6 +121,10 @@ WRONG = [
      "model.optimizer: optimizer={'weight_decay': 0.1} says no class: give its path as _target_"),
     (mv.MVAE, "model:\n  optimizer_args: {lr: 0.1}", 2,
      "model.optimizer_args: {'lr': 0.1}: lr is learning_rate here; give that instead"),
+    (mv.MVAE, "model: {}\noptimizer: {_target_: torch.optim.SGD, lr: 0.1}", 2,
+     "optimizer: {'lr': 0.1}: lr is learning_rate here; give that instead"),
+    (mv.MVAE, "model:\n  optimizer_args: {weight_dcay: 1}", 2,
+     "model.optimizer_args: optimizer_args: Adam has no argument 'weight_dcay'; did you mean 'weight_decay'?"),
     (mv.MVAE, "model:\n  scheduler: StepLR", 2, "model.scheduler: scheduler_args: StepLR needs 'step_size' as well"),
     (mv.MVAE, "model:\n  scheduler_args: {gamma: 0.1}", 2,
      "model.scheduler_args: {'gamma': 0.1}, but there is no scheduler: name one"),
@@ -192,6 +196,16 @@ def test_configurations_that_the_data_refute(cls, settings, data, message):
     with pytest.raises(ValueError, match=r"\w") as caught:
         model.fit(data)
     assert re.match(".*".join(map(re.escape, message.split("..."))), str(caught.value)), caught.value
+
+
+def test_explicit_arguments_come_before_what_a_file_says_wrongly():
+    assert mv.MVAE.from_config({"model": {"z_dim": 0, "beta": 2.0}}, z_dim=3).z_dim == 3
+    assert mv.DVCCA.from_config({"model": {"h_dim": 2}}, private=True).h_dim == 2
+    assert mv.MWAE.from_config({"model": {"clip": 0.01}}, gradient_penalty=0.0).clip == 0.01
+    with pytest.raises(ValueError, match=r"^the configuration: model\.beta: 0: input should be greater than 0"):
+        mv.MVAE.from_config({"model": {"beta": 0}}, z_dim=3)
+    with pytest.raises(TypeError, match=r"^MVAE has no hyperparameter 'z_dmi'"):
+        mv.MVAE.from_config({"model": {"beta": 1}}, z_dmi=3)
 
 
 def test_what_is_unwise_is_said(tmp_path):

@@ -40,6 +40,7 @@ from manyview.data.stored import Dataset
 from manyview.data.streaming import LoadedBatch
 from manyview.data.views import Views, contain
 from manyview.fusion import AlignedFusion, Fusion
+from manyview.imports import split_target
 from manyview.inference import components, draw
 from manyview.latent import Latent, map_parameters
 from manyview.likelihoods import Likelihood
@@ -140,12 +141,13 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         covariates do not explain.
     learning_rate : float, default 1e-3
         Step size of the optimiser.
-    optimizer : str, default "Adam"
-        A class of ``torch.optim``.
+    optimizer : str or dict, default "Adam"
+        A class of ``torch.optim`` by its name, or one of your own by its path, such as "package.module.Class". With
+        arguments: ``{"_target_": "torch.optim.AdamW", "weight_decay": 0.1}``.
     optimizer_args : dict, optional
-        Its other arguments.
-    scheduler : str, optional
-        A class of ``torch.optim.lr_scheduler``, stepped once an epoch.
+        Its other arguments, if they are not with it.
+    scheduler : str or dict, optional
+        A class of ``torch.optim.lr_scheduler`` or one of your own, in the same way, stepped once an epoch.
     scheduler_args : dict, optional
         Its arguments.
     gradient_clip : float, optional
@@ -168,7 +170,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     device : str, default "auto"
         Where to train: a Lightning accelerator, "auto", "cpu", "gpu", ...
     trainer : dict, optional
-        Further arguments of ``pytorch_lightning.Trainer``, such as callbacks, logger or precision.
+        Further arguments of ``pytorch_lightning.Trainer``, such as callbacks, logger or precision. Callbacks and
+        loggers may be given as ``{"_target_": "package.module.Class", ...}``, and are then made anew in each fit.
     random_state : int, RandomState or None, default None
         Seeds the weights, the batches and every draw. The same integer gives the same model, bit for bit, on the same
         machine.
@@ -202,9 +205,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     likelihood_weight: LikelihoodWeight | Mapping[str | int, LikelihoodWeight] = 1.0
     condition: Literal["both", "encoder", "decoder"] = "both"
     learning_rate: Annotated[float, Gt(0)] = 1e-3
-    optimizer: str = "Adam"
+    optimizer: str | Mapping[str, Any] = "Adam"
     optimizer_args: Mapping[str, Any] | None = None
-    scheduler: str | None = None
+    scheduler: str | Mapping[str, Any] | None = None
     scheduler_args: Mapping[str, Any] | None = None
     gradient_clip: Annotated[float, Gt(0)] | None = None
     max_epochs: Annotated[int, Gt(0)] | Literal["auto"] = "auto"
@@ -229,7 +232,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             if cfg is not None:
                 from manyview.config import read_config
 
-                parameters = {**read_config(cfg, type(self)), **parameters}
+                parameters = {**read_config(cfg, type(self), parameters), **parameters}
             check_known(type(self), parameters)
             assign(self, **parameters)
 
@@ -335,6 +338,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             If the objective becomes NaN or infinite. The model then has its last good weights, and can be used.
         """
         given = find_data(X, views, datamodule, dataloader)
+        if given.split is not None and any(other is not None for other in (covariates, labels, validation)):
+            raise ValueError("covariates, labels and what is held out are the datamodule's: give them to it")
         batch_size = given.batch_size if batch_size is None else batch_size
         covariates = given.covariates if covariates is None else covariates
         validation = given.validation if validation is None else validation
@@ -437,9 +442,13 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     def _train(
         self, network: Network, data: Prepared, seed: int, checkpoint: str | PathLike[str] | None, resume: bool
     ) -> tuple[list[dict[str, float]], int, Exception | None]:
+        from manyview.config.building import build_trainer
         from manyview.training.checkpoint import describe
         from manyview.training.loop import train
 
+        optimizer, optimizer_args = split_target(self.optimizer, self.optimizer_args, "optimizer")
+        scheduled = None if self.scheduler is None else split_target(self.scheduler, self.scheduler_args, "scheduler")
+        scheduler, scheduler_args = scheduled or (None, {})
         training, view_names = data.training, tuple(view.name for view in data.views)
         batch_size = self._batch_size(training)
         self._check_overlap(training.mask, view_names)
@@ -449,15 +458,15 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             batch_size=batch_size,
             fewest_samples=self.fewest_samples,
             learning_rate=self.learning_rate,
-            optimizer=self.optimizer,
-            optimizer_args=self.optimizer_args or {},
-            scheduler=self.scheduler,
-            scheduler_args=self.scheduler_args or {},
+            optimizer=optimizer,
+            optimizer_args=optimizer_args,
+            scheduler=scheduler,
+            scheduler_args=scheduler_args,
             gradient_clip=self.gradient_clip,
             patience=self.patience,
             seed=seed,
             device=self.device,
-            trainer=self.trainer or {},
+            trainer=build_trainer(self.trainer or {}),
             verbose=bool(self.verbose),
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,

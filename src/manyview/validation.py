@@ -107,7 +107,10 @@ def check_hyperparameters(model: Estimator) -> None:
 
 
 def check_values(
-    cls: type[Estimator], given: Mapping[str, Any], error: Callable[[str, object, str], ValueError]
+    cls: type[Estimator],
+    given: Mapping[str, Any],
+    others: Mapping[str, Any],
+    error: Callable[[str, object, str], ValueError],
 ) -> None:
     """Check what a configuration states: types and ranges, names and settings within, and how it goes together.
 
@@ -117,6 +120,8 @@ def check_values(
         The model.
     given : dict
         Its hyperparameters, as far as they are stated.
+    others : dict
+        Hyperparameters from elsewhere, which matter for what goes together.
     error : callable
         Makes the error of a hyperparameter's name, of the view that it is about or "", and of a message.
     """
@@ -128,21 +133,26 @@ def check_values(
                 check(spec)
             except (TypeError, ValueError) as found:
                 raise error(name, view, str(found)) from None
-    for name in ("optimizer", "scheduler"):
-        if given.get(name) is not None:
-            try:
-                find_optimizer(name, given[name], given.get(f"{name}_args"))
-            except ValueError as found:
-                raise error(name, "", str(found)) from None
-    values: dict[str, Any] = {field.name: field.default for field in fields(cls)} | dict(given)
+    check_known(cls, others)
+    if any(_mismatch(cls, name, value) for name, value in others.items()):
+        return  # for fit to say
+    values: dict[str, Any] = {field.name: field.default for field in fields(cls)} | {**others, **given}
     for name, reason in _conflicts(values):
-        raise error(name, "", f"{values[name]!r}{reason}")
+        if name in given:
+            raise error(name, "", f"{values[name]!r}{reason}")
+    for name in ("optimizer", "scheduler"):
+        stated = [key for key in (name, f"{name}_args") if given.get(key) is not None]
+        if stated and values[name] is not None:
+            try:
+                find_optimizer(name, values[name], values[f"{name}_args"])
+            except ValueError as found:
+                raise error(stated[0], "", str(found)) from None
     if "joint_encoder" in values and values["alpha"] and values["sparse"]:
         reason = "what alpha weighs has no finite expectation where the mean of a sparse posterior changes sign"
         warn(str(error("alpha", "", f"{values['alpha']!r} with sparse=True: {reason}; set alpha=0")))
-    model = cls(**given)
+    model = cls(**{**others, **given})
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):
             model.latent(), model.adversary()
     except (TypeError, ValueError) as found:
         raise error("", "", str(found)) from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from torch import nn, optim
+from torch import nn
 
 from manyview.config.layers import LayeredDecoder, LayeredEncoder
 from manyview.config.source import Source
@@ -104,7 +104,8 @@ _PLACES = {
     "validation_fraction": ["datamodule.train_size"],
     "likelihood": ["decoder"],
     "likelihood_weight": ["model._lambda"],
-    "optimizer_args": ["optimizer"],
+    "optimizer_args": ["model.optimizer", "optimizer"],
+    "scheduler_args": ["model.scheduler", "scheduler"],
 }
 _DISTRIBUTION = {"encoder": "enc_dist", "decoder": "dec_dist"}
 _LAYERED = {"encoder": LayeredEncoder, "decoder": LayeredDecoder}
@@ -155,6 +156,11 @@ def translate(content: dict[str, Any], cls: type[Estimator], source: Source) -> 
     return _Translation(cls, source).run(content)
 
 
+def _settings(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a network in our words."""
+    return {ours: convert(spec[key]) for key, (ours, convert) in _SETTINGS.items() if key in spec}
+
+
 class _Translation:
     """One configuration on its way to one model."""
 
@@ -177,7 +183,7 @@ class _Translation:
             self.condition(),
             self.discriminator(sections["discriminator"]),
             self.datamodule(sections["datamodule"]),
-            self.optimizer(sections["optimizer"]),
+            {"optimizer": sections["optimizer"]} if sections["optimizer"] else {},
         ]
         self.prior(sections["prior"])
         given = self.source.merge([*parts, self.posterior()])
@@ -361,7 +367,7 @@ class _Translation:
         self.source.check_keys(path, spec, _SETTINGS)
         if kind == "cnn" and spec.get("bias") is True:
             del spec["bias"]  # our CNNs always have it
-        settings = {ours: convert(spec[key]) for key, (ours, convert) in _SETTINGS.items() if key in spec}
+        settings = _settings(spec)
         return {"name": kind, **settings} if kind else settings
 
     def check_noise(self, target: str, path: str) -> None:
@@ -383,7 +389,7 @@ class _Translation:
         if role == "encoder" and not any({"out_channels", "out_features"} & layer.keys() for layer in listed):
             raise self.source.error(path, "no layer says how wide it is, by out_channels or out_features")
         self.source.check_keys(path, rest, ["non_linear", "bias"])
-        settings = {ours: convert(rest[key]) for key, (ours, convert) in _SETTINGS.items() if key in rest}
+        settings = _settings(rest)
         network = f"{_LAYERED[role].__module__}.{_LAYERED[role].__name__}"
         self.say(f"layers of the {role} -> {network}")
         return {"_target_": network, "layers": listed, **settings}
@@ -399,16 +405,6 @@ class _Translation:
         self.say("conditional networks: give labels= (or covariates=) to fit, and to every method after it")
         return {"condition": roles[0] if len(roles) == 1 else "both"}
 
-    def optimizer(self, section: dict[str, Any]) -> dict[str, Any]:
-        if not section:
-            return {}
-        target, known = str(section.pop("_target_", None)), [n for n, o in vars(optim).items() if isinstance(o, type)]
-        self.source.check_keys("optimizer._target_", [target], [f"torch.optim.{name}" for name in known], "target")
-        if "lr" in section:
-            raise self.source.error("optimizer", f"lr={section['lr']!r}: give learning_rate in the section model")
-        arguments = {"optimizer_args": section} if section else {}
-        return {"optimizer": target.removeprefix("torch.optim."), **arguments}
-
     def discriminator(self, section: dict[str, Any]) -> dict[str, Any]:
         """The adversary's network."""
         if not section:
@@ -419,7 +415,7 @@ class _Translation:
         self.source.check_keys("discriminator._target_", [section.pop("_target_", target)], [target], "target")
         section.pop("is_wasserstein", None)  # the class of the model says it
         self.source.check_keys("discriminator", section, [*_SETTINGS, "dropout_threshold"])
-        settings = {ours: convert(section[key]) for key, (ours, convert) in _SETTINGS.items() if key in section}
+        settings = _settings(section)
         if section.get("dropout_threshold"):
             settings["dropout"] = section["dropout_threshold"]
         return {"discriminator": settings}

@@ -37,7 +37,9 @@ _OTHERS = {
 }
 
 
-def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimator]) -> dict[str, Any]:
+def read_config(
+    cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimator], instead: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read the hyperparameters of a model from a configuration.
 
     A configuration has a section ``model`` with hyperparameters and, optionally, a section ``trainer`` with arguments
@@ -58,6 +60,8 @@ def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimato
         check that it can be, and called when the model is fitted: read files from sources that you trust.
     cls : type
         The model.
+    instead : dict, optional
+        Hyperparameters that will be used in place of those in the configuration, which need not be valid then.
 
     Returns
     -------
@@ -86,7 +90,13 @@ def read_config(cfg: str | PathLike[str] | Mapping[str, Any], cls: type[Estimato
     sections = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
     given, trainer = (translate if theirs else _native)(sections, cls, source)
     given = source.merge([_split_targets(given, content, source), _read_trainer(trainer, content, source)])
-    check_values(cls, given, lambda name, view, text: source.error(f"{_place(name, content)}.{view}".strip("."), text))
+    instead = instead or {}
+    stated = {name: value for name, value in given.items() if name not in instead}
+
+    def error(name: str, view: object, message: str) -> ValueError:
+        return source.error(f"{_place(name, content)}.{view}".strip("."), message)
+
+    check_values(cls, stated, instead, error)
     return given
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt
@@ -44,7 +44,7 @@ class Adversarial(Weighed):
     has_likelihood = False
 
     likelihood: LikelihoodSpec = "mse"
-    optimizer: str = "RMSprop"
+    optimizer: str | Mapping[str, Any] = "RMSprop"
     discriminator: NetworkSpec = "mlp"
     discriminator_learning_rate: Annotated[float, Gt(0)] | None = None
 

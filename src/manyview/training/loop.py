@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
-from types import ModuleType
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -21,12 +20,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from manyview.data.batch import Batch, Loader, TrainingData
-from manyview.messages import closest
+from manyview.imports import resolve_class
 from manyview.network import Network
 from manyview.objectives import Terms
 from manyview.seeding import seeded
 from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest
 from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
+from manyview.validation import check_arguments
 
 __all__ = ["train"]
 
@@ -34,9 +34,6 @@ logger = logging.getLogger("manyview")
 
 # Mini-batches in one call of Lightning's training_step: its bookkeeping costs as much as a small step.
 _STEPS_PER_CALL = 8
-
-# What the model's own parameters say to optimisers, schedulers and Lightning's Trainer.
-_OURS = ("params", "lr", "optimizer", "max_epochs")
 
 Objective = Callable[[Network, Batch, float], Terms]
 
@@ -342,12 +339,12 @@ def make_optimizer(
     parameters: list[torch.nn.Parameter], settings: TrainingSettings, learning_rate: float | None = None
 ) -> torch.optim.Optimizer:
     """The optimiser of ``torch.optim`` with that name, fused where it can be."""
-    cls = _find(settings.optimizer, torch.optim, torch.optim.Optimizer, "optimizer")
+    cls = resolve_class(settings.optimizer, torch.optim, torch.optim.Optimizer, "optimizer")
     if inspect.signature(cls.step).parameters["closure"].default is inspect.Parameter.empty:
         raise ValueError(
             f"optimizer={settings.optimizer!r} evaluates the objective several times in a step; choose Adam"
         )
-    known = _check_arguments(cls, settings.optimizer_args, "optimizer_args")
+    known = check_arguments(cls, settings.optimizer_args, "optimizer_args")
     step_size = settings.learning_rate if learning_rate is None else learning_rate
     args: dict[str, Any] = {"lr": step_size, **settings.optimizer_args}
     if "fused" in known and not {"foreach", "differentiable"} & set(args):
@@ -358,34 +355,9 @@ def make_optimizer(
 def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
     """The scheduler of ``torch.optim.lr_scheduler`` with that name; it steps once an epoch."""
     schedulers = torch.optim.lr_scheduler
-    cls = _find(str(settings.scheduler), schedulers, schedulers.LRScheduler, "scheduler")
-    _check_arguments(cls, settings.scheduler_args, "scheduler_args")
+    cls = resolve_class(str(settings.scheduler), schedulers, schedulers.LRScheduler, "scheduler")
+    check_arguments(cls, settings.scheduler_args, "scheduler_args")
     return cls(optimizer, **settings.scheduler_args)
-
-
-def _find(name: str, module: ModuleType, base: type, argument: str) -> Any:
-    """The class of a module with that name."""
-    classes = {
-        key: cls
-        for key, cls in vars(module).items()
-        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and not key.startswith("_")
-    }
-    if name not in classes:
-        raise ValueError(f"{argument}={name!r} is not in {module.__name__}{closest(name, classes)}")
-    return classes[name]
-
-
-def _check_arguments(function: Callable[..., Any], given: Mapping[str, Any], argument: str) -> list[str]:
-    """Refuse arguments that a function does not have, or that it lacks; some are not the user's to give here."""
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in _OURS]
-    known = [parameter.name for parameter in parameters]
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{argument}: {function.__name__} has no argument {name!r}{closest(name, known)}")
-    lacking = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.name not in given]
-    if lacking:
-        raise ValueError(f"{argument}: {function.__name__} needs {', '.join(map(repr, lacking))} as well")
-    return known
 
 
 class ProgressBar(pl.Callback):
@@ -570,7 +542,7 @@ def _check_batch_norm(network: Network, n_rows: int, batch_size: int, n_processe
 
 def _trainer_options(settings: TrainingSettings) -> dict[str, Any]:
     """The arguments of Lightning's Trainer: ours, and the user's in ``trainer``."""
-    _check_arguments(pl.Trainer, settings.trainer, "trainer")
+    check_arguments(pl.Trainer, settings.trainer, "trainer")
     theirs = settings.trainer.get("callbacks") or []
     callbacks = [*(theirs if isinstance(theirs, list | tuple) else [theirs])]
     return {
