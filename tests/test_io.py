@@ -91,7 +91,7 @@ def assert_same(one, other, views):
     assert list(a) == list(b)
     assert all(torch.equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a)
     assert type(one) is type(other)
-    assert one.best_epoch_ == other.best_epoch_
+    assert (one.best_epoch_, one.interrupted_) == (other.best_epoch_, other.interrupted_)
     assert one.held_out_.tolist() == other.held_out_.tolist()
     pd.testing.assert_frame_equal(one.history_, other.history_)
     np.testing.assert_array_equal(np.asarray(one.transform(views)), np.asarray(other.transform(views)))

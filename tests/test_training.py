@@ -363,6 +363,8 @@ def test_an_interrupt_keeps_the_model_trained_so_far(how, data):
     assert model.fit(data) is model
     assert signal.getsignal(signal.SIGINT) is handler
     assert 3 <= len(model.history_) <= 4
+    assert model.interrupted_
+    assert not new(max_epochs=1).fit(data).interrupted_
     assert equal(weights(model), seen.weights[model.best_epoch_ - 1])
     assert not model.network_.training
     assert model.transform(data).shape == (90, 2)

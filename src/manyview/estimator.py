@@ -50,7 +50,7 @@ from manyview.nn import JointEncoder, NetworkSpec, build_decoder, build_encoder,
 from manyview.objectives import Terms
 from manyview.preparation import Preparation, Prepared, find_data
 from manyview.seeding import as_seed, seeded
-from manyview.training import TrainingSettings
+from manyview.training import Outcome, TrainingSettings
 from manyview.validation import check_count, check_hyperparameters, check_known
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class _Learned:
     network_: Network
     held_out_: Array
     best_epoch_: int
+    interrupted_: bool
     _history: list[dict[str, float]]
 
 
@@ -193,6 +194,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         held-out samples, and β.
     best_epoch_ : int
         The epoch whose weights were kept.
+    interrupted_ : bool
+        Whether Ctrl-C ended training.
     held_out_ : ndarray of int
         The positions of the training samples that were held out to watch the objective.
     """
@@ -361,13 +364,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         data = prepare(given.source, covariates_or_labels(covariates, labels), others, given.split)
         with seeded(seed):
             network = run.build(data.views, data.covariates)
-            history, best_epoch, error = run._train(network, data, seed, checkpoint, resume)
+            outcome = run._train(network, data, seed, checkpoint, resume)
         if isinstance(network.fusion, AlignedFusion):
             _align(network.eval(), data.training)
         self.views_, self.covariates_, self.network_ = data.views, data.covariates, network.eval()
-        self.best_epoch_, self.held_out_, self._history = best_epoch, data.held_out, history
-        if error is not None:
-            raise error
+        self.best_epoch_, self.held_out_, self._history = outcome.best_epoch, data.held_out, outcome.history
+        self.interrupted_ = outcome.interrupted
+        if outcome.error is not None:
+            raise outcome.error
         return self
 
     def _with(self, changes: Mapping[str, Any]) -> Self:
@@ -441,7 +445,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
     def _train(
         self, network: Network, data: Prepared, seed: int, checkpoint: str | PathLike[str] | None, resume: bool
-    ) -> tuple[list[dict[str, float]], int, Exception | None]:
+    ) -> Outcome:
         from manyview.config.building import build_trainer
         from manyview.training.checkpoint import describe
         from manyview.training.loop import train

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from manyview.atomic import write_atomically
 from manyview.data.covariates import FittedCovariates
 from manyview.data.preprocessing import FittedView
 from manyview.imports import import_object
@@ -85,10 +86,11 @@ def save(model: Estimator, path: str | PathLike[str]) -> None:
         "covariates": None if model.covariates_ is None else model.covariates_.to_dict(),
         "best_epoch": model.best_epoch_,
         "held_out": model.held_out_.tolist(),
+        "interrupted": model.interrupted_,
         "history": model._history,
     }
     data = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, {_KEY: json.dumps(header)})
-    _write_atomically(Path(path), data)
+    write_atomically(path, data)
 
 
 def load(path: str | PathLike[str]) -> Any:
@@ -169,7 +171,8 @@ def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
     weights = {name.removeprefix("network."): x for name, x in tensors.items() if name.startswith("network.")}
     network.load_state_dict(weights)
     model.network_, model.best_epoch_, model._history = network.eval(), header["best_epoch"], header["history"]
-    model.held_out_ = np.array(header.get("held_out", []), dtype=np.intp)  # the first files have none
+    model.held_out_ = np.array(header.get("held_out", []), dtype=np.intp)  # nor had they these
+    model.interrupted_ = header.get("interrupted", False)
     return model
 
 
@@ -178,19 +181,6 @@ def _shape(shape: Any) -> tuple[int, ...]:
     if isinstance(shape, list) and shape and all(type(size) is int and size > 0 for size in shape):
         return tuple(shape)
     raise ValueError(f"the file gives a view the shape {shape!r}, which is none")
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 # ---- values as JSON -------------------------------------------------------------------------------------------------

@@ -283,6 +283,6 @@ def _escaped(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    from manyview.io import _write_atomically
+    from manyview.atomic import write_atomically
 
-    _write_atomically(path, text.encode("utf-8"))
+    write_atomically(path, text.encode("utf-8"))

@@ -139,13 +139,13 @@ def composing(parsed: Sequence[Override], defaults: Mapping[str, Any], file: str
     from hydra import initialize, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from manyview.config.loading import _hydra_kept_as_it_is, register_models
+    from manyview.config.loading import hydra_kept_as_it_is, register_models
 
     path = None if file is None else _config_file(file)
     node = None if path is None else _load(path)
     entries = node.get("defaults") if node is not None else None
     start: list[Any] = ["_self_"]
-    with _explained(), _hydra_kept_as_it_is():
+    with _explained(), hydra_kept_as_it_is():
         if entries is not None and path is not None:
             start.append(path.stem)
             _check_groups(path.parent, parsed)

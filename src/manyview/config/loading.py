@@ -106,7 +106,7 @@ def _compose(path: Path, node: Any, source: Source) -> dict[str, Any]:
     if path.suffix != ".yaml":
         raise source.error("defaults", f"a file with a list of defaults must end in .yaml, not {path.suffix!r}")
     try:
-        with _hydra_kept_as_it_is():
+        with hydra_kept_as_it_is():
             register_models()
             with initialize_config_dir(str(path.parent.resolve()), version_base="1.3"):
                 return _resolve(compose(path.stem))
@@ -124,7 +124,7 @@ def _compose(path: Path, node: Any, source: Source) -> dict[str, Any]:
 
 
 @contextmanager
-def _hydra_kept_as_it_is() -> Iterator[None]:
+def hydra_kept_as_it_is() -> Iterator[None]:
     """Hydra's registered configurations and resolvers are the program's own: ours are there for a moment only."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins

@@ -9,12 +9,12 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
+from manyview.atomic import write_atomically
 from manyview.imports import import_path
 from manyview.likelihoods import Likelihood
 from manyview.messages import closest
@@ -95,13 +95,7 @@ def save_config(model: Estimator, path: str | PathLike[str]) -> None:
     ValueError
         As in :func:`to_config`.
     """
-    text, path = _render(type(model), to_config(model)), Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, _render(type(model), to_config(model)).encode("utf-8"))
 
 
 def print_config(model: Estimator, keys: str | Sequence[str] | None = None) -> None:

@@ -13,7 +13,6 @@ import importlib
 import logging
 import os
 import re
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,13 +23,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from manyview.atomic import replacing
 from manyview.data.views import Views
 from manyview.messages import warn
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["FORMATS", "read_table", "read_views", "write_table"]
+__all__ = ["FORMATS", "read_sample", "read_table", "read_views", "write_table"]
 
 FORMATS: dict[str, str] = {
     ".csv": "comma-separated table",
@@ -191,18 +191,12 @@ def write_table(frame: pandas.DataFrame, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{path}: the index and a column are both called {taken[0]!r}; rename one of them")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {os.fspath(path.parent)!r}; make it first")
-    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
-    try:
+    with replacing(path) as beside:
         if suffix == ".parquet":
             _package("pyarrow", "Parquet")
-            frame.to_parquet(temporary, index=True)
+            frame.to_parquet(beside, index=True)
         else:
-            frame.to_csv(temporary, sep=_SEPARATORS[suffix])
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            frame.to_csv(beside, sep=_SEPARATORS[suffix])
 
 
 # ---- one file -------------------------------------------------------------------------------------------------------
@@ -239,7 +233,7 @@ def _existing(path: Path) -> Path:
     if path.exists():
         raise ValueError(f"{path}: is empty")
     near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    guess = get_close_matches(path.name, near, n=1)
+    guess = get_close_matches(path.name, near, n=1, cutoff=0.75)
     meant = f"; did you mean {guess[0]!r}?" if guess else f" (looked in {Path.cwd()})" * (not path.is_absolute())
     raise FileNotFoundError(f"no file {os.fspath(path)!r}{meant}")
 
@@ -579,6 +573,23 @@ _SAMPLES: dict[str, tuple[str, Callable[[Path], np.ndarray]]] = {
     ".npy": ("NumPy array", _load_npy),
 }
 """What one file of a folder may be, and what reads it."""
+
+
+def read_sample(path: Path) -> np.ndarray:
+    """One sample's view from a file of its own: ``.npy``, an image, or NIfTI.
+
+    Raises
+    ------
+    ValueError
+        If it is of another type.
+    """
+    for suffix, (_, read) in _SAMPLES.items():
+        if path.name.lower().endswith(suffix):
+            return read(path)
+    raise ValueError(
+        f"files of this type need a reader of your own: reader=, a function from path to array; "
+        f"{', '.join(_SAMPLES)} need none"
+    )
 
 
 # ---- sample ids -----------------------------------------------------------------------------------------------------

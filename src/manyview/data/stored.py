@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import torch
 
-from manyview.data import files
+from manyview.data.files import read_sample
 from manyview.data.views import Views
 from manyview.messages import closest
 
@@ -517,17 +517,6 @@ def _named(data: Any) -> dict[str, Any]:
 # ---- a file for each sample -----------------------------------------------------------------------------------------
 
 
-def _read_sample(path: Path) -> np.ndarray:
-    """One sample's view from a file of its own, read as one of a folder."""
-    for suffix, (_, read) in files._SAMPLES.items():
-        if path.name.lower().endswith(suffix):
-            return read(path)
-    raise ValueError(
-        f"files of this type need a reader of your own: reader=, a function from path to array; "
-        f"{', '.join(files._SAMPLES)} need none"
-    )
-
-
 @final
 class IndexMVDataset(Dataset):
     """A list of sample names, and a folder that has a file for each sample and view.
@@ -591,7 +580,7 @@ class IndexMVDataset(Dataset):
         if not self._fields or isinstance(views, str):
             example = 2 if numbered else ["mri", "pet"]
             raise ValueError(f"views={views!r}: give the names of the views, or their number, such as {example}")
-        self._reader = _read_sample if reader is None else reader
+        self._reader = read_sample if reader is None else reader
         examples = {name: self._first(name) for name in self._fields}
         self.shapes = {name: x.shape for name, x in examples.items()}
         self._dtypes = {

@@ -22,7 +22,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from manyview.io import _write_atomically
+from manyview.atomic import leftovers, write_atomically
 from manyview.likelihoods import Likelihood
 from manyview.messages import warn
 
@@ -77,7 +77,7 @@ class CheckpointFile:
         self.identity: State = json.loads(json.dumps(identity))  # as it will be read: no tuples
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for left_over in self.path.parent.glob(f".{_NAME}.*.tmp"):
+            for left_over in leftovers(self.path):
                 left_over.unlink()
         except OSError as error:
             raise self.refusal(error) from error
@@ -98,7 +98,7 @@ class CheckpointFile:
         tensors: dict[str, Tensor] = {}
         plain = {"identity": self.identity, "state": _flatten(state, tensors, "")}
         header = json.dumps({"format": _FORMAT, "version": __version__, **plain})
-        _write_atomically(self.path, to_bytes(tensors, {_KEY: header, "digest": digest(tensors, header)}))
+        write_atomically(self.path, to_bytes(tensors, {_KEY: header, "digest": digest(tensors, header)}))
 
     def read(self, resume: bool) -> State | None:
         """The state to go on from; None if there is none yet.

@@ -25,7 +25,7 @@ from manyview.network import Network
 from manyview.objectives import Terms
 from manyview.seeding import seeded
 from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest
-from manyview.training.settings import NonFiniteObjectiveError, TrainingSettings
+from manyview.training.settings import NonFiniteObjectiveError, Outcome, TrainingSettings
 from manyview.validation import check_arguments
 
 __all__ = ["train"]
@@ -434,18 +434,8 @@ def train(
     validation: TrainingData | None,
     view_names: tuple[str, ...],
     settings: TrainingSettings,
-) -> tuple[list[dict[str, float]], int, Exception | None]:
-    """Train a network in place.
-
-    Returns
-    -------
-    history : list of dict
-        One row an epoch.
-    best_epoch : int
-        The epoch whose weights the network has now.
-    error : Exception or None
-        What stopped the run, if something did once there were weights worth keeping; the network then has them.
-    """
+) -> Outcome:
+    """Train a network in place."""
     if settings.scheduler_args and settings.scheduler is None:
         raise ValueError(f"scheduler_args={dict(settings.scheduler_args)}, but there is no scheduler: name one")
     module = ObjectiveModule(network, objective, beta_at, data, validation, view_names, settings)
@@ -454,7 +444,7 @@ def train(
     if state is not None and (state["stopped"] or len(state["run"]["history"]) >= settings.max_epochs):
         module.load_progress(state["run"])
         module.restore_best()
-        return module.history, module.best_epoch, None
+        return Outcome(module.history, module.best_epoch)
     options = _trainer_options(settings)
     checkpointing = None if file is None else Checkpointing(file, state, options["callbacks"])
     if checkpointing is not None:
@@ -481,7 +471,7 @@ def train(
     if module.stop_requested:
         logger.warning("training was interrupted; the model has its weights of epoch %d", module.best_epoch)
     network.cpu()
-    return module.history, module.best_epoch, error
+    return Outcome(module.history, module.best_epoch, error, module.stop_requested)
 
 
 def _open_checkpoint(module: ObjectiveModule) -> tuple[CheckpointFile | None, State | None]:

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["NonFiniteObjectiveError", "TrainingSettings"]
+__all__ = ["NonFiniteObjectiveError", "Outcome", "TrainingSettings"]
 
 
 class NonFiniteObjectiveError(ArithmeticError):
     """The objective became NaN or infinite; the model keeps its last good weights."""
+
+
+class Outcome(NamedTuple):
+    """What came of a training run, beside the network that it trained."""
+
+    history: list[dict[str, float]]
+    """One row an epoch."""
+    best_epoch: int
+    """The epoch whose weights the network has now."""
+    error: Exception | None = None
+    """What stopped the run, if something did once there were weights worth keeping; the network then has them."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended it."""
 
 
 @dataclass(frozen=True)
