@@ -66,6 +66,8 @@ WRONG = [
     (mv.MVAE, "model:\n  scale: {genes: minmax}", 2, "model.scale: {'genes': 'minmax'}: input should be 'standard'"),
     (mv.MVAE, "model:\n  likelihood_weight: {genes: -1}", 2,
      "model.likelihood_weight: {'genes': -1}: ...greater than or"),
+    (mv.JMVAE, "model:\n  z_dim: 4\n  input_dim: [10]", 3,
+     "model.input_dim: [10]: JMVAE relates views to each other and needs 2; give more views, or choose AE or MVAE"),
     (mv.MVTCAE, "model:\n  alpha: 1.5", 2, "model.alpha: 1.5: input should be less than or equal to 1"),
     (mv.MMVAE, "model:\n  gradient: doubly", 2, "model.gradient: 'doubly': input should be 'iwae' or 'dreg'"),
     (mv.MVAE, "model: {}\ntrainer:\n  max_epochs: ten", 3,

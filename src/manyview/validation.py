@@ -102,7 +102,7 @@ def check_hyperparameters(model: Estimator) -> None:
     for name, value in values.items():
         if reason := _mismatch(cls, name, value):
             raise ValueError(f"{cls.__name__}: {name}={value!r}: {reason}")
-    for name, reason in _conflicts(values):
+    for name, reason in _conflicts(cls, values):
         raise ValueError(f"{cls.__name__}: {name}={values[name]!r}{reason}")
 
 
@@ -137,7 +137,7 @@ def check_values(
     if any(_mismatch(cls, name, value) for name, value in others.items()):
         return  # for fit to say
     values: dict[str, Any] = {field.name: field.default for field in fields(cls)} | {**others, **given}
-    for name, reason in _conflicts(values):
+    for name, reason in _conflicts(cls, values):
         if name in given:
             raise error(name, "", f"{values[name]!r}{reason}")
     for name in ("optimizer", "scheduler"):
@@ -186,7 +186,7 @@ def _adapters(cls: type[Estimator]) -> dict[str, TypeAdapter[Any]]:
 # ---- what goes together ---------------------------------------------------------------------------------------------
 
 
-def _conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _conflicts(cls: type[Estimator], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Hyperparameters, of all of a model, that another one leaves without effect: the name, and what to say."""
     for name in ("optimizer", "scheduler"):
         arguments = values[f"{name}_args"]
@@ -198,6 +198,9 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "trainer", f": {key} is {TRAINER[key]} here; give that instead"
     if values.get("private") is False and values.get("h_dim"):
         yield "h_dim", ", but there are no private latents; set private=True, or remove it"
+    if values["input_dim"] is not None and len(values["input_dim"]) < cls.fewest_views:
+        needs = f"{cls.__name__} relates views to each other and needs {cls.fewest_views}"
+        yield "input_dim", f": {needs}; give more views, or choose AE or MVAE"
 
 
 # ---- what is within a value -----------------------------------------------------------------------------------------

@@ -289,13 +289,10 @@ def test_without_alpha_the_joint_encoder_answers_for_all():
     assert (q.variance[0] == 1).all()
 
 
-def test_one_view_is_a_plain_autoencoder():
-    """M = 1: q(z | X) is q(z | x_1), so that there is one encoder, and α has nothing to do."""
-    x = make_multiview(60, (4,), random_state=0)
-    plain, other = (mv.JMVAE(z_dim=1, alpha=alpha, **TINY).fit(x) for alpha in (0.0, 1.0))
-    assert len(other.network_.encoders) == 0
-    for name, weight in plain.network_.state_dict().items():
-        assert torch.equal(weight, other.network_.state_dict()[name])
+def test_one_view_is_refused():
+    """There is nothing to be joint with."""
+    with pytest.raises(ValueError, match="JMVAE relates views to each other and needs 2, but there is only 'view_0'"):
+        mv.JMVAE(z_dim=1, **TINY).fit(make_multiview(60, (4,), random_state=0))
 
 
 def test_joint_encoder_is_as_specified():

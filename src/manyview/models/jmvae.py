@@ -63,10 +63,13 @@ class JMVAE(GaussianVariational):
         Weight of the divergence from the prior; 1 gives the evidence lower bound, minus the third term.
     beta_warmup : int, default 0
         Epochs over which β grows linearly from 0; α is the same throughout, as in the authors' code.
-    sparse, threshold
-        See :class:`~manyview.models.gaussian.GaussianVariational`. Take ``alpha=0`` with it: the scale of a sparse
-        posterior vanishes where its mean changes sign, and the third term has no finite expectation, so that little is
-        learned. Products are then plain ones, since no normal prior has been counted.
+    sparse : bool, default False
+        Whether dimensions are switched off by variational dropout, as in :class:`~manyview.models.MCVAE`. Take
+        ``alpha=0`` with it: the scale of a sparse posterior vanishes where its mean changes sign, and the third term
+        has no finite expectation, so that little is learned. Products are then plain ones, since no normal prior has
+        been counted.
+    threshold : float, default 0.2
+        The dropout rate above which a dimension is switched off; used when ``sparse``.
     **parameters
         Those that all models share: see :class:`~manyview.estimator.Estimator`.
 
@@ -84,6 +87,8 @@ class JMVAE(GaussianVariational):
     (200, 10)
     """
 
+    fewest_views = 2
+
     alpha: Annotated[float, Ge(0)] = 0.1
     joint_encoder: NetworkSpec = "auto"
 
@@ -91,7 +96,7 @@ class JMVAE(GaussianVariational):
         return self.normal_latent()
 
     def fusion(self, view_names: Sequence[str]) -> Fusion:
-        unimodal = self.alpha > 0 and len(view_names) > 1
+        unimodal = self.alpha > 0
         if unimodal and self.sparse:
             warn(f"sparse=True with alpha={self.alpha}: little is learned, see the docstring; take alpha=0 with it")
         return Joint(self.joint_encoder, unimodal=unimodal, prior_expert=not self.sparse)
