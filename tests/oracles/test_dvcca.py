@@ -191,7 +191,7 @@ def test_the_reference_has_a_name_and_a_position():
         ({"reference": 2}, "reference=2: there is no such view. Allowed: 'view_0', 'view_1'"),
         ({"reference": -3}, "reference=-3"),
         ({"reference": True}, "reference=True"),
-        ({"h_dim": 3}, "h_dim=3 .* private=True"),
+        ({"h_dim": 3}, "h_dim=3, but there are no private latents; set private=True"),
     ],
 )
 def test_what_is_not_there_is_refused(options, message):

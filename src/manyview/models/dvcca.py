@@ -100,8 +100,6 @@ class DVCCA(GaussianVariational):
     h_dim: Annotated[int, Gt(0)] | None = None
 
     def latent(self) -> Latent:
-        if self.h_dim is not None and not self.private:
-            raise ValueError(f"h_dim={self.h_dim} is the size of private latents: give private=True with it")
         return self.normal_latent((self.h_dim or self.z_dim) if self.private else 0)
 
     def fusion(self, view_names: Sequence[str]) -> Fusion:
