@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -340,13 +340,180 @@ def test_files_that_are_read_are_not_written_over(files, run, capsys):
 
 
 def test_report(files, run, tmp_path, capsys):
-    pytest.importorskip("manyview.report")
     assert main(["report", str(run), f"colour={files / 'about.csv'}", "title=Mice", "--json"]) == 0
     assert said(capsys)["out"] == str(run / "report.html")
     assert "Mice" in (run / "report.html").read_text()
     command = ["report", str(run), f"data.views.genes={files / 'more.csv'}", f"out={tmp_path / 'other.html'}", "-q"]
     assert main(command) == 0
     assert (tmp_path / "other.html").stat().st_size > 0
+
+
+# ---- data that are read as they are needed --------------------------------------------------------------------------
+
+
+OWN = """
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+
+class Batches(pl.LightningDataModule):
+    def __init__(self, path):
+        super().__init__()
+        x = np.load(path)
+        self.batches = [{"a": x[i : i + 6], "b": x[i : i + 6, :2]} for i in range(0, 30, 6)]
+
+    def train_dataloader(self):
+        return DataLoader(self.batches[:4], batch_size=None)
+
+    def val_dataloader(self):
+        return DataLoader(self.batches[4:], batch_size=None)
+
+
+class Samples(Batches):
+    def predict_dataloader(self):
+        return DataLoader(self.batches, batch_size=None)
+"""
+
+
+@pytest.fixture(scope="module")
+def arrays(files) -> Path:
+    """The views as arrays without labels; and as a file for each sample, of which one is not there."""
+    folder = files / "arrays"
+    folder.mkdir()
+    for name, frame in as_python(files).items():
+        np.save(folder / f"{name}.npy", frame.reindex([f"s{i:02}" for i in range(N)]).to_numpy())
+        (folder / name).mkdir()
+        for label, x in frame.iterrows():
+            np.save(folder / name / f"{label}.npy", x.to_numpy())
+    return folder
+
+
+def module_of(arrays: Path) -> list[str]:
+    views = [f"datamodule.data.{name}={arrays / name}.npy" for name in ("genes", "lipids")]
+    return ["datamodule._target_=manyview.MultiviewDataModule", *views, "datamodule.train_size=0.8"]
+
+
+@pytest.fixture(scope="module")
+def streamed(arrays) -> Path:
+    folder = arrays.parent / "streamed"
+    assert main(["fit", "model=mvae", *module_of(arrays), *SMALL, f"out={folder}", "-q"]) == 0
+    return folder
+
+
+def test_fit_on_a_data_module_is_the_librarys(arrays, streamed):
+    paths = {name: str(arrays / f"{name}.npy") for name in ("genes", "lipids")}
+    datamodule = mv.MultiviewDataModule(paths, train_size=0.8, random_state=0)
+    settings = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
+    model = mv.MVAE(z_dim=2, max_epochs=3, random_state=0, verbose=False, **settings).fit(datamodule=datamodule)
+    assert same(weights(streamed), model.network_.state_dict())
+    use = pd.read_csv(streamed / "samples.csv")["set"]
+    np.testing.assert_array_equal(np.flatnonzero(use == "validation"), datamodule.held_out)
+    result = json.loads((streamed / "result.json").read_text())
+    assert result["score"] == pytest.approx(model.score(datamodule.val_dataset), rel=1e-5)
+
+
+def test_a_data_modules_run_is_repeated_from_any_folder(arrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(arrays.parent)
+    assert main(["fit", "model=mvae", *module_of(Path("arrays")), *SMALL, f"out={tmp_path / 'run'}", "-q"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", "run/config.yaml", "out=again", "-q"]) == 0
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "again"))
+    assert (tmp_path / "run" / "config.yaml").read_text() == (tmp_path / "again" / "config.yaml").read_text()
+    assert main(["fit", "--config", "run/config.yaml", "out=other", "seed=1", "-q"]) == 0
+    divided = [pd.read_csv(tmp_path / name / "samples.csv")["set"].tolist() for name in ("run", "other")]
+    assert divided[0] != divided[1]
+
+
+def test_a_file_with_a_data_module_and_little_else_is_ours(arrays, tmp_path):
+    section = {"_target_": "manyview.MultiviewDataModule", "data": {"genes": str(arrays / "genes.npy")}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"z_dim": 3}, "datamodule": section}))
+    command = ["fit", "--config", str(tmp_path / "own.yaml"), "model=ae", "trainer.max_epochs=1", "-q"]
+    assert main([*command, f"out={tmp_path / 'run'}"]) == 0
+    assert mv.load(tmp_path / "run" / "model.safetensors").z_dim == 3
+
+
+def test_commands_answer_for_a_data_modules_samples(arrays, streamed, tmp_path, capsys):
+    model = mv.load(streamed / "model.safetensors")
+    dataset = mv.MVDataset({name: arrays / f"{name}.npy" for name in ("genes", "lipids")})
+    assert main(["transform", str(streamed), f"out={tmp_path / 'z.csv'}", "-q"]) == 0
+    read = pd.read_csv(tmp_path / "z.csv", index_col="id")
+    assert list(read.index) == list(range(N))
+    np.testing.assert_allclose(read, model.transform(dataset), rtol=1e-5, atol=1e-7)
+    assert main(["score", str(streamed), f"out={tmp_path / 's.csv'}", "n_samples=5", "-q"]) == 0
+    expected = model.score_samples(dataset, n_samples=5)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "s.csv")["score"], expected, rtol=1e-4, atol=1e-4)
+    capsys.readouterr()
+    assert main(["impute", str(streamed), f"out={tmp_path}", "--json"]) == 0
+    assert said(capsys)["filled_in"] == {"genes": 0, "lipids": 6 * 4}
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "lipids.csv", index_col="id"), model.impute(dataset)["lipids"])
+    np.save(tmp_path / "few.npy", np.load(arrays / "genes.npy")[5:8])
+    command = ["transform", str(streamed), f"datamodule.data.genes={tmp_path / 'few.npy'}", "given=genes", "-q"]
+    assert main([*command, f"out={tmp_path / 'few.csv'}"]) == 0
+    expected = model.transform(dataset[5:8], given="genes")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "few.csv", index_col="id"), expected, rtol=1e-5)
+    assert main(["report", str(streamed), "-q"]) == 0
+    assert (streamed / "report.html").is_file()
+
+
+def test_files_that_a_data_module_reads_are_not_written_over(arrays, streamed, capsys):
+    assert main(["transform", str(streamed), f"out={arrays / 'genes.npy'}"]) == 1
+    assert "is a file of the data" in capsys.readouterr().err
+
+
+def test_a_file_for_each_sample(files, arrays, tmp_path):
+    command = ["fit", "model=mvae", "datamodule._target_=manyview.IndexDataModule", f"datamodule.data_dir={arrays}"]
+    command += ["datamodule.views=[genes,lipids]", f"datamodule.ids=[{','.join(f's{i:02}' for i in range(N))}]"]
+    assert main([*command, *SMALL, f"out={tmp_path / 'run'}", "-q"]) == 0
+    assert main(["impute", str(tmp_path / "run"), f"out={tmp_path}", "-q"]) == 0
+    expected = mv.load(tmp_path / "run" / "model.safetensors").impute(as_python(files))["lipids"]
+    read = pd.read_csv(tmp_path / "lipids.csv", index_col="id")
+    pd.testing.assert_frame_equal(read, expected.set_axis(read.columns, axis=1), check_dtype=False, rtol=1e-5)
+
+
+@pytest.mark.parametrize("source", [["data.in_memory=false"], None])
+def test_covariates_of_data_that_are_read_as_they_are_needed(source, files, arrays, tmp_path):
+    views = [f"data.views.{name}={arrays / name}.npy" for name in ("genes", "lipids")]
+    where = module_of(arrays) if source is None else [*source, *views]
+    command = ["fit", "model=mvae", *where, *SMALL, f"data.covariates={files / 'about.csv'}", "data.id=id", "-q"]
+    assert main([*command, f"out={tmp_path / 'run'}"]) == 0
+    assert "on MVDataset(n=30" in (tmp_path / "run" / "train.log").read_text()
+    model, rows = mv.load(tmp_path / "run" / "model.safetensors"), pd.read_csv(tmp_path / "run" / "samples.csv")["set"]
+    arrays_ = {name: np.load(arrays / f"{name}.npy") for name in ("genes", "lipids")}
+    about = pd.read_csv(files / "about.csv")[["sex", "age"]]
+    held_out = np.flatnonzero(rows == "validation")
+    assert len(held_out) == (6 if source is None else 3)
+    expected = model.score(mv.Views(arrays_)[held_out], covariates=about.iloc[held_out].reset_index(drop=True))
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["score"] == pytest.approx(expected, rel=1e-4)
+    assert main(["transform", str(tmp_path / "run"), f"out={tmp_path / 'z.csv'}", "-q"]) == 0
+    z = model.transform(arrays_, covariates=about)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "z.csv", index_col="id"), z, rtol=1e-4, atol=1e-6)
+    assert main(["report", str(tmp_path / "run"), f"colour={files / 'about.csv'}", "-q"]) == 0
+
+
+def test_data_modules_of_ones_own(arrays, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_data.py").write_text(OWN)
+    monkeypatch.chdir(arrays)  # paths are known by the names of arguments
+    x = np.load("genes.npy")
+    samples = {"a": x, "b": x[:, :2]}
+    for name in ("Samples", "Batches"):
+        command = ["fit", "model=mvae", f"datamodule._target_=own_data.{name}", "datamodule.path=genes.npy", *SMALL]
+        assert main([*command, f"out={tmp_path / name}", "-q"]) == 0
+        assert not (tmp_path / name / "samples.csv").exists()
+        model, result = (
+            mv.load(tmp_path / name / "model.safetensors"),
+            json.loads((tmp_path / name / "result.json").read_text()),
+        )
+        assert result["score"] == pytest.approx(model.score({key: y[24:] for key, y in samples.items()}), rel=1e-4)
+        assert (result["n_samples"], result["n_held_out"]) == (None, 6)
+    monkeypatch.chdir(tmp_path)
+    assert main(["transform", "Samples", "out=z.csv", "-q"]) == 0
+    z = mv.load(tmp_path / "Samples" / "model.safetensors").transform(samples)
+    np.testing.assert_allclose(pd.read_csv("z.csv", index_col="id"), z, rtol=1e-4, atol=1e-6)
+    assert main(["transform", "Batches", "out=z.csv"]) == 1
+    assert "Batches has no predict_dataloader" in capsys.readouterr().err
+    assert main(["transform", "Batches", f"data.views.a={arrays / 'genes.npy'}", "out=z.csv"]) == 0
 
 
 # ---- sweeps ---------------------------------------------------------------------------------------------------------
@@ -390,7 +557,7 @@ def test_every_model_by_its_name(model, files, tmp_path, capsys):
 def test_sweep_on_several_cores(files, run, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     command = ["fit", "-m", "model=mvae", "seed=0,1", *views_of(files), *SMALL, f"out={tmp_path / 'sweep'}", "-q"]
-    assert main([*command, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]) == 0
+    assert main([*command, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.batch_size=2"]) == 0
     assert len(pd.read_csv(tmp_path / "sweep" / "results.csv")) == 2
     assert same(weights(tmp_path / "sweep" / "0"), weights(run))
 
@@ -486,6 +653,13 @@ MISTAKES = {
     "transform {run} out=z.csv given=gens": (1, "did you mean 'genes'?"),
     "predict {run} out=both.csv": (1, "is one file, for 2 views"),
     "impute {run} out=imputed format=xlsx": (1, "format='xlsx'"),
+    "fit model=mvae datamodule.data.genes={genes}": (2, "which data module?"),
+    "fit model=mvae datamodule._target_=collections.Counter": (1, "is no LightningDataModule"),
+    "fit model=mvae datamodule._target_=manyview.DataModul": (1, "datamodule: module 'manyview' has no 'DataModul'"),
+    "fit model=mvae datamodule._target_=manyview.MultiviewDataModule data.views={genes}": (1, "data are given twice"),
+    "fit model=mvae data.views.genes={genes} data.in_memory=flase": (1, "data.in_memory='flase': give true or false"),
+    "fit model=mvae data.views.genes={genes} data.in_memory=false": (1, "files of type '.csv' cannot be read in parts"),
+    "fit model=mvae data.views={genes} data.in_memory=false": (1, "needs a file for each view"),
     "fit -m model=mvae seed=0,1 objective=loss": (1, "objective='loss'; did you mean 'val_loss'?"),
 }
 
@@ -503,7 +677,13 @@ def test_mistakes(line, files, run, tmp_path, monkeypatch, capsys):
     assert out == ""
     assert message in " ".join(err.split())
     assert "Traceback" not in err
-    assert main([*words, "--json"]) == code
+
+
+@pytest.mark.parametrize("line", ["fit modle=mvae", "transform {run} out=z.csv given=gens", "fit --cofnig=a.yaml"])
+def test_mistakes_for_machines(line, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, message = MISTAKES[line]
+    assert main([*shlex.split(line.format(run=run)), "--json"]) == code
     result = said(capsys)
     assert result["exit_code"] == code
     assert message in result["error"]["message"]
@@ -650,9 +830,9 @@ def test_config_prints_what_fit_reads(files, tmp_path, capsys):
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 1
 
 
-def test_as_a_program():
-    done = subprocess.run(
-        [sys.executable, "-m", "manyview", "models", "--json"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert {row["class"] for row in json.loads(done.stdout)["models"]} == {cls.__name__ for cls in mv.models.MODELS}
+def test_as_a_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["manyview", "models", "--json"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("manyview", run_name="__main__")
+    assert stop.value.code == 0
+    assert {row["class"] for row in said(capsys)["models"]} == {cls.__name__ for cls in mv.models.MODELS}

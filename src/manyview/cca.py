@@ -94,7 +94,7 @@ def canonical_correlations(
 
     which summed over i is equations 11 to 13 of Andrew et al. It has no differences of eigenvalues or of correlations
     in a denominator. Where some correlations coincide, their sum has a gradient but each alone has not. Where one is
-    zero up to rounding it has a kink, as |t| has at zero, and its gradient is taken to be zero. Derivatives higher
+    zero up to rounding it has a kink, as ``|t|`` has at zero, and its gradient is taken to be zero. Derivatives higher
     than the first are not provided.
 
     References

@@ -23,15 +23,14 @@ from manyview.cli.console import (
     explain,
     logging_to,
 )
-from manyview.cli.runs import Data, Run
+from manyview.cli.data import Data, Samples
+from manyview.cli.runs import Run
 from manyview.cli.settings import FIT, compose, composing, parse, read_file
 from manyview.messages import closest
 
 if TYPE_CHECKING:
-    import pandas as pd
     from omegaconf import DictConfig
 
-    from manyview.data.views import Views
     from manyview.estimator import Estimator
 
 __all__ = ["fit"]
@@ -62,21 +61,23 @@ def _compose(overrides: list[str], file: str | None) -> dict[str, Any]:
 
 
 def _fit(settings: dict[str, Any], run: Run, args: argparse.Namespace) -> Outcome:
-    model, seed = _make_model(settings, args.config)
-    data = Data.of(settings["data"])
+    data = Data.of(settings)
+    model, seed = _make_model(settings, args.config, with_module=data.datamodule is not None)
+    _check_strategy(model)
+    module = data.make_module(seed)
     run.claim(resume=settings["resume"], overwrite=settings["overwrite"])
     run.write_config(model, data, seed)
     run.write_versions(args.command)
     started = time.monotonic()
     with logging_to(run / Run.LOG):
-        views, covariates = data.read()
-        logger.info("%s on %s", model, views)
-        broken, interrupted = _train(model, views, covariates, run, settings, show=args.show)
-        run.write_model(model, views, data.id)
+        samples = data.read(module)
+        logger.info("%s on %s", model, samples.views or type(module).__name__)
+        broken, interrupted = _train(model, samples, run, settings, show=args.show)
+        run.write_model(model, samples, data.id)
         result = {
             "out": str(run.folder),
             "model": type(model).__name__,
-            **_results(model, views, covariates),
+            **_results(model, samples),
             "seconds": round(time.monotonic() - started, 1),
         }
         if broken is not None:
@@ -89,8 +90,18 @@ def _fit(settings: dict[str, Any], run: Run, args: argparse.Namespace) -> Outcom
     return Outcome(result, _describe(result, run), code)
 
 
-def _make_model(settings: Mapping[str, Any], file: str | None) -> tuple[Estimator, int]:
-    """The model that the settings ask for, and the seed of everything random."""
+def _check_strategy(model: Estimator) -> None:
+    """Refuse strategies that run the whole command again in each process, for all of them would write the run."""
+    strategy = (model.trainer or {}).get("strategy")
+    if isinstance(strategy, str) and strategy.startswith("ddp") and not strategy.startswith(("ddp_fork", "ddp_spawn")):
+        raise ValueError(
+            f"trainer.strategy={strategy!r} runs this command again in each process; choose 'ddp_fork', or call fit in "
+            "a script of your own"
+        )
+
+
+def _make_model(settings: Mapping[str, Any], file: str | None, *, with_module: bool) -> tuple[Estimator, int]:
+    """The model that the settings ask for, and the seed of everything random; a data module is no matter of it."""
     from manyview.config import read_config
     from manyview.config.loading import find_model, model_names
     from manyview.config.multiviewae import is_theirs
@@ -101,8 +112,13 @@ def _make_model(settings: Mapping[str, Any], file: str | None) -> tuple[Estimato
         raise UsageError(f"which model? Say it, as in model=mvae{closest('', model_names())}")
     cls = find_model(str(target))
     alone = {} if file is None else read_file(file)
+    if with_module:
+        content.pop("datamodule")
+        alone.pop("datamodule", None)
     if is_theirs(alone, cls):
         del content["model"]["_target_"]  # their files have no such key, and are told from ours by that
+    elif "datamodule" in content:
+        raise UsageError("which data module? Say its class, as in datamodule._target_=manyview.MultiviewDataModule")
     overrides = {} if settings["seed"] is None else {"random_state": settings["seed"]}
     try:
         model = cls.from_config(content, **overrides)
@@ -124,62 +140,39 @@ def _names(content: Mapping[str, Any]) -> type[Estimator] | None:
     return None if target is None else find_model(str(target))
 
 
-class _Interruptions(logging.Handler):
-    """Whether Ctrl-C ended training, which the model keeps to itself."""
-
-    heard = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.heard |= str(record.msg).startswith("training was interrupted")
-
-
 def _train(
-    model: Estimator,
-    views: Views,
-    covariates: pd.DataFrame | None,
-    run: Run,
-    settings: Mapping[str, Any],
-    *,
-    show: bool,
+    model: Estimator, samples: Samples, run: Run, settings: Mapping[str, Any], *, show: bool
 ) -> tuple[Exception | None, bool]:
     """Fit the model; return what broke training once there were weights, and whether Ctrl-C ended it."""
     options: dict[str, Any] = {}
     if settings["checkpoint"] or settings["resume"]:
         options = {"checkpoint": run / Run.CHECKPOINT, "resume": settings["resume"]}
-    verbose, interruptions = model.verbose, _Interruptions()
+    verbose = model.verbose
     model.verbose = bool(verbose) and show and sys.stderr.isatty()
-    logger.addHandler(interruptions)
     try:
-        model.fit(views, covariates=covariates, **options)
+        model.fit(**samples.for_fit, **options)
     except Exception as error:
         if not model.__sklearn_is_fitted__():
             raise
         return error, False
     finally:
-        logger.removeHandler(interruptions)
         model.verbose = verbose
-    return None, interruptions.heard
+    return None, model.interrupted_
 
 
-def _results(model: Estimator, views: Views, covariates: pd.DataFrame | None) -> dict[str, Any]:
+def _results(model: Estimator, samples: Samples) -> dict[str, Any]:
     """What came out of training, in numbers; None where there is none."""
-    history, held_out = model.history_, model.held_out_
+    history = model.history_
     best = history.loc[model.best_epoch_] if model.best_epoch_ in history.index else None
-    score = None
-    if len(held_out):
-        samples = views[held_out]
-        if covariates is not None:
-            labelled = covariates.index.name is not None
-            covariates = covariates.loc[samples.ids] if labelled else covariates.iloc[held_out]
-        score = _number(model.score(samples, covariates=covariates))
+    held_out, covariates = samples.held_out(model.held_out_)
     return {
-        "n_samples": len(views),
-        "n_held_out": len(held_out),
+        "n_samples": None if samples.views is None else len(samples.views),
+        "n_held_out": 0 if held_out is None else len(held_out),
         "epochs": len(history),
         "best_epoch": model.best_epoch_,
         "loss": None if best is None else _number(best["loss"]),
         "val_loss": _number(best["val_loss"]) if best is not None and "val_loss" in best else None,
-        "score": score,
+        "score": None if held_out is None else _number(model.score(held_out, covariates=covariates)),
     }
 
 
@@ -189,10 +182,9 @@ def _number(value: Any) -> float | None:
 
 def _describe(result: Mapping[str, Any], run: Run) -> str:
     """What people read after a run."""
-    lines = [
-        f"{result['model']}: {result['epochs']} epochs on {result['n_samples'] - result['n_held_out']} samples, "
-        f"weights of epoch {result['best_epoch']}"
-    ]
+    n = result["n_samples"]
+    on = "" if n is None else f" on {n - result['n_held_out']} samples"
+    lines = [f"{result['model']}: {result['epochs']} epochs{on}, weights of epoch {result['best_epoch']}"]
     if result["score"] is not None:
         lines.append(
             f"on {result['n_held_out']} samples held out: loss {result['val_loss']:.5g}, score {result['score']:.5g}"

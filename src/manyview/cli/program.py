@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import textwrap
 import traceback
@@ -51,6 +52,7 @@ Data: by default those that the run was fitted on. For others:
   data.views.NAME=FILE  a file or folder for each view; views may be left out
   data.id=COLUMN        the column of sample ids (as in the run, by default)
   data.covariates=FILE  if the model was fitted with covariates
+  datamodule.KEY=VALUE  for a run on a data module: another argument of it, such as datamodule.data.genes=new.npy
 """
 
 COMMANDS = {
@@ -67,7 +69,13 @@ Settings are written key=value, in the grammar of Hydra:
   data.views.NAME=FILE  a file (.csv .tsv .parquet .npy .npz .h5 .h5ad) or folder of images for each view;
                         data.views=FILE for one file with all of them (.h5mu, .npz, .h5)
   data.id=COLUMN        the column of sample ids, on which files are joined; rows are matched by position without it
+  data.in_memory=false  read views as they are needed, from .npy, .zarr, .h5 or .h5ad files that may be larger than
+                        memory; their rows are matched by position, those of .h5ad by obs_names
   data.covariates=FILE  a table that the model is conditioned on
+  datamodule._target_=CLASS  a data module in place of data.views: manyview.MultiviewDataModule,
+                        manyview.IndexDataModule, or a LightningDataModule of your own (PYTHONPATH=. lets it lie in the
+                        current folder); datamodule.KEY=VALUE gives its arguments, and those that are paths are
+                        written to config.yaml in full; data.id and data.covariates hold for ours
   seed=0                of everything random: the same seed gives the same model
   out=run               the run folder
   overwrite=true        replace the run that is there
@@ -87,6 +95,7 @@ Examples:
   manyview fit model=mvae data.views.genes=genes.csv data.views.lipids=lipids.csv data.id=id out=run
   manyview fit model=mopoe model.z_dim=8 trainer.max_epochs=200 data.views=cells.h5mu out=cells
   manyview fit --config run/config.yaml seed=1 out=again
+  manyview fit model=mvae datamodule._target_=manyview.MultiviewDataModule datamodule.data.genes=genes.npy out=run
   manyview fit -m model=mvae,mopoe model.z_dim=4,8,16 seed=0,1,2 data.views.genes=genes.csv data.id=id out=sweep
 """,
         "fitting:fit",
@@ -187,6 +196,8 @@ how well views are predicted, what is missing.
   out=FILE              where to (report.html in the run folder, by default)
   colour=FILE           a table about the samples, by whose columns the latent space can be coloured
   title=TEXT            a heading
+
+Of very many samples the page is about some thousands, chosen at random.
 
 {_DATA}
 Examples:
@@ -301,12 +312,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             message = explain(error) if code != INTERRUPTED else "interrupted"
             result, text = {"error": {"type": type(error).__name__, "message": message}}, ""
     if as_json:
-        print(json.dumps({**result, "exit_code": code, "warnings": warnings}, ensure_ascii=False))
+        _say(json.dumps({**result, "exit_code": code, "warnings": warnings}, ensure_ascii=False))
     elif text:
-        print(text)
+        _say(text)
     else:
         print(textwrap.fill(f"manyview: error: {result['error']['message']}", 100), file=sys.stderr)
     return code
+
+
+def _say(text: str) -> None:
+    """Print, to whoever still listens: ``manyview config mvae | head`` has heard enough after ten lines."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at exit goes there
 
 
 def _run(arguments: list[str], silent: bool) -> Outcome:

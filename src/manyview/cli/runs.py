@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,88 +12,17 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from manyview.cli.data import Data, Samples, check_not_read, labels, stretches
 from manyview.data.views import Views
 from manyview.messages import closest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from manyview.estimator import Estimator
 
-__all__ = ["Data", "Run", "check_not_read", "write_views"]
+__all__ = ["Run", "write_views"]
 
 FORMATS = ("csv", "tsv", "parquet")
 """What tables are written as."""
-
-
-@final
-@dataclass(frozen=True)
-class Data:
-    """Where samples are read from.
-
-    Parameters
-    ----------
-    views : dict or str
-        A file or folder for each view, or one file that holds all of them.
-    id : str, optional
-        The column that labels the samples.
-    covariates : str, optional
-        A table with a row for each sample.
-    """
-
-    views: Mapping[str, str] | str
-    id: str | None = None
-    covariates: str | None = None
-
-    @classmethod
-    def of(cls, section: Mapping[str, Any]) -> Data:
-        """From the section ``data`` of settings, its paths made absolute."""
-        views, id, covariates = section["views"], section.get("id"), section.get("covariates")
-        return cls(
-            {str(name): _absolute(path) for name, path in views.items()}
-            if isinstance(views, Mapping)
-            else _absolute(views),
-            None if id is None else str(id),
-            None if covariates is None else _absolute(covariates),
-        )
-
-    def section(self) -> dict[str, Any]:
-        """As a configuration has it."""
-        views = self.views if isinstance(self.views, str) else dict(self.views)
-        return {"views": views, "id": self.id, "covariates": self.covariates}
-
-    def changed_to(self, section: Mapping[str, Any]) -> Data:
-        """Other data for the same model: new views come without the covariates of the former ones."""
-        given = {key: value for key, value in section.items() if value not in (None, {})}
-        former = self.section()
-        if "views" in given:
-            former["covariates"] = None
-        return Data.of({**former, **given})
-
-    @property
-    def paths(self) -> list[Path]:
-        """All the files and folders."""
-        views = [self.views] if isinstance(self.views, str) else list(self.views.values())
-        return [Path(path) for path in (*views, self.covariates) if path is not None]
-
-    def read(self) -> tuple[Views, pd.DataFrame | None]:
-        """The views, and the covariates of the same samples."""
-        from manyview.data.files import read_views
-
-        if not self.views:
-            raise ValueError("no data: name a file for each view, as in data.views.genes=genes.csv data.id=id")
-        covariates = None if self.covariates is None else self.read_table(self.covariates)
-        return read_views(self.views, id=self.id), covariates
-
-    def read_table(self, path: str) -> pd.DataFrame:
-        """A table about the samples, such as covariates."""
-        from manyview.data.files import read_table
-
-        return read_table(path, id=self.id)
-
-
-def _absolute(path: object) -> str:
-    return str(Path(str(path)).expanduser().absolute())
 
 
 @final
@@ -156,7 +85,7 @@ class Run:
 
         config = to_config(model)
         config["model"].pop("random_state")
-        content = {"data": _escaped(data.section()), "seed": seed, **config}
+        content = {**_escaped(data.sections()), "seed": seed, **config}
         text = "# To do this run again: manyview fit --config THIS_FILE out=ANOTHER_FOLDER\n"
         _write(self / self.CONFIG, text + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
@@ -166,17 +95,20 @@ class Run:
 
     # ---- after training -----------------------------------------------------------------------------------------
 
-    def write_model(self, model: Estimator, views: Views, id: str | None) -> None:
-        """The model, its history, and which samples it was trained on."""
+    def write_model(self, model: Estimator, samples: Samples, id: str | None) -> None:
+        """The model, its history, and, if there is an order of the samples, which of them it was trained on."""
         import pandas as pd
 
         from manyview.data.files import write_table
 
         model.save(self / self.MODEL)
         write_table(model.history_, self / self.HISTORY)
-        use = np.where(views.present.any(axis=1), "training", "left out").astype(object)
+        if (views := samples.views) is None:
+            return
+        some = np.concatenate([part.present.any(axis=1) for part in stretches(views)])
+        use = np.where(some, "training", "left out").astype(object)
         use[model.held_out_] = "validation"
-        write_table(pd.DataFrame({"set": use}, index=pd.Index(views.ids, name=id)), self / self.SAMPLES)
+        write_table(pd.DataFrame({"set": use}, index=pd.Index(labels(views), name=id)), self / self.SAMPLES)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """One of the run's files for machines."""
@@ -194,7 +126,7 @@ class Run:
     @property
     def data(self) -> Data:
         """The data of the run."""
-        return Data.of(self.config["data"])
+        return Data.of(self.config)
 
     @cached_property
     def model(self) -> Estimator:
@@ -265,14 +197,6 @@ def _write_view(views: Views, name: str, path: Path, id: str) -> None:
     arrays: dict[str, Any] = {name: x, id: views.ids.astype(str)}
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
-
-
-def check_not_read(paths: Iterable[Path], data: Data) -> None:
-    """Refuse to write over a file that is being read."""
-    read = {path.resolve() for path in data.paths}
-    for path in paths:
-        if path.resolve() in read:
-            raise ValueError(f"{str(path)!r} is a file of the data: give another folder or name as out=")
 
 
 def _escaped(value: Any) -> Any:

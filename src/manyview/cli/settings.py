@@ -18,7 +18,7 @@ __all__ = ["FIT", "compose", "composing", "parse", "read_file", "use"]
 
 _NAME, _FILE = "_manyview_", "_manyview_file_"  # of our configurations among those in the user's folder
 
-DATA: dict[str, Any] = {"views": {}, "id": None, "covariates": None}
+DATA: dict[str, Any] = {"views": {}, "id": None, "covariates": None, "in_memory": None}
 FIT: dict[str, Any] = {
     "model": {},
     "trainer": {},
@@ -27,6 +27,7 @@ FIT: dict[str, Any] = {
     "callbacks": {},
     "logger": {},
     "data": DATA,
+    "datamodule": {},
     "seed": None,
     "out": "run",
     "checkpoint": False,
@@ -39,7 +40,7 @@ FIT: dict[str, Any] = {
 
 def use(**defaults: Any) -> dict[str, Any]:
     """What a command that uses a run can be told."""
-    return {"data": DATA, **defaults}
+    return {"data": DATA, "datamodule": {}, **defaults}
 
 
 def parse(overrides: Sequence[str], defaults: Mapping[str, Any], file: str | None = None) -> list[Override]:
@@ -110,8 +111,8 @@ def compose(overrides: Sequence[str], defaults: Mapping[str, Any], file: str | N
 
     Examples
     --------
-    >>> compose(["given=genes,lipids", "data.views.genes=new.csv"], use(out=None, given=None))
-    {'data': {'views': {'genes': 'new.csv'}, 'id': None, 'covariates': None}, 'out': None, 'given': ['genes', 'lipids']}
+    >>> compose(["given=genes,lipids", "data.views.genes=new.csv"], use(out=None, given=None))  # doctest: +ELLIPSIS
+    {'data': {'views': {'genes': 'new.csv'}, ...}, 'datamodule': {}, 'out': None, 'given': ['genes', 'lipids']}
     """
     from hydra import compose
     from omegaconf import OmegaConf
@@ -136,7 +137,7 @@ def _as_list(override: Override) -> str:
 @contextmanager
 def composing(parsed: Sequence[Override], defaults: Mapping[str, Any], file: str | None = None) -> Iterator[str]:
     """Hydra, ready to compose the configuration whose name this yields."""
-    from hydra import initialize, initialize_config_dir
+    from hydra import initialize_config_dir, initialize_config_module
     from hydra.core.config_store import ConfigStore
 
     from manyview.config.loading import hydra_kept_as_it_is, register_models
@@ -160,7 +161,7 @@ def composing(parsed: Sequence[Override], defaults: Mapping[str, Any], file: str
                 _register_targets(parsed)
         ConfigStore.instance().store(name=_NAME, node=_open({"defaults": start, **defaults}))
         with (
-            initialize(version_base="1.3", config_path=None)
+            initialize_config_module(__package__, version_base="1.3")  # all there is, is in the store
             if entries is None or path is None
             else initialize_config_dir(os.fspath(path.parent.resolve()), version_base="1.3")
         ):
@@ -188,10 +189,11 @@ def _register_targets(parsed: Sequence[Override]) -> None:
 
     asked: set[str] = set()
     for override in parsed:
-        if override.key_or_group == "model" and override.value() is not None:
-            asked |= {str(name) for name in (override.sweep_iterator() if override.is_sweep_override() else [])}
-            asked |= set() if override.is_sweep_override() else {str(override.value())}
-    for name in {*model_names(), *asked}:
+        if override.key_or_group == "model" and override.is_sweep_override():
+            asked |= {*model_names(), *map(str, override.sweep_iterator())}  # a sweep may say model=glob(*)
+        elif override.key_or_group == "model" and override.value() is not None:
+            asked.add(str(override.value()))
+    for name in asked:
         ConfigStore.instance().store(group="model", name=name, node={"_target_": import_path(find_model(name))})
 
 

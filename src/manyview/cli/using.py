@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from manyview.cli.console import Outcome, UsageError
-from manyview.cli.runs import Data, Run, check_not_read, write_views
+from manyview.cli.data import Data, check_not_read, labels, stretches
+from manyview.cli.runs import Run, write_views
 from manyview.cli.settings import compose, use
+from manyview.data.stored import Dataset
 from manyview.data.views import Views
 
 if TYPE_CHECKING:
@@ -41,18 +43,18 @@ class Task:
 
     @property
     def is_new(self) -> bool:
-        """Whether the views are others than the run's."""
-        return bool(self.settings["data"]["views"])
+        """Whether the samples are others than the run's."""
+        return bool(self.settings["data"]["views"] or self.settings["datamodule"])
 
     @cached_property
     def data(self) -> Data:
         """Where the samples are read from."""
-        return self.run.data.changed_to(self.settings["data"])
+        return self.run.data.changed_to(self.settings)
 
     @cached_property
-    def read(self) -> tuple[Views, pd.DataFrame | None]:
-        """The views, and the covariates of the same samples."""
-        return self.data.read()
+    def read(self) -> tuple[Views | Dataset, Any]:
+        """The samples, and their covariates."""
+        return self.data.read_all()
 
     @property
     def out(self) -> Path:
@@ -83,7 +85,7 @@ class Task:
         """Numbers about the samples, with their ids."""
         import pandas as pd
 
-        return pd.DataFrame(values, index=pd.Index(self.read[0].ids, name=self.data.id), columns=list(columns))
+        return pd.DataFrame(values, index=pd.Index(labels(self.read[0]), name=self.data.id), columns=list(columns))
 
     def views(self, arrays: Any, ids: Any) -> Views:
         """What the model says of views, with its names of features."""
@@ -116,7 +118,7 @@ def predict(args: argparse.Namespace) -> Outcome:
         covariates=covariates,
         target_covariates=task.table(task.settings["target_covariates"]),
     )
-    return task.write_views(task.views(predicted, views.ids))
+    return task.write_views(task.views(predicted, labels(views)))
 
 
 def impute(args: argparse.Namespace) -> Outcome:
@@ -124,10 +126,12 @@ def impute(args: argparse.Namespace) -> Outcome:
     task = Task.of(args, out=..., format="csv")
     views, covariates = task.read
     filled = {name: np.asarray(x) for name, x in task.run.model.impute(views, covariates=covariates).items()}
-    counts = {
-        name: int(np.isnan(views.array(name)).sum()) if name in views else int(x.size) for name, x in filled.items()
+    observed = {
+        name: sum(int((~np.isnan(part.array(name))).sum()) for part in stretches(views)) if name in views else 0
+        for name in filled
     }
-    outcome = task.write_views(task.views(filled, views.ids))
+    counts = {name: int(x.size) - observed[name] for name, x in filled.items()}
+    outcome = task.write_views(task.views(filled, labels(views)))
     lines = [f"{line}, {n} values filled in" for line, n in zip(outcome.text.split("\n"), counts.values(), strict=True)]
     return Outcome({**outcome.result, "filled_in": counts}, "\n".join(lines))
 
@@ -165,18 +169,24 @@ def report(args: argparse.Namespace) -> Outcome:
     from manyview.report import write_report
 
     task = Task.of(args, out=None, colour=None, title=None)
-    model, (views, covariates) = task.run.model, task.read
+    (views, covariates), held_out = task.read, task.run.model.held_out_
     path = task.run / Run.REPORT if task.settings["out"] is None else task.out
     check_not_read([path], task.data)
-    # New data were not trained on, whatever was held out of the run's.
-    held_out = np.arange(len(views)) if task.is_new else model.held_out_
+    if task.is_new:  # these were not trained on, whatever was held out of the run's
+        held_out = np.arange(len(views))
     written = write_report(
-        model,
+        task.run.model,
         views,
         path,
-        covariates=covariates,
+        covariates=_about(covariates, views),
         held_out=held_out,
-        colour=task.table(task.settings["colour"]),
+        colour=_about(task.table(task.settings["colour"]), views),
         title=task.settings["title"],
     )
-    return Outcome({"out": str(written)}, f"{written}: open it in a browser")
+    return Outcome({"out": str(written), "n_samples": len(views)}, f"{written}: open it in a browser")
+
+
+def _about(table: Any, views: Views | Dataset) -> Any:
+    """A table about the samples, its labels left out where the samples have none that it could be matched by."""
+    numbered = np.array_equal(labels(views), np.arange(len(views)))
+    return table.reset_index(drop=True) if numbered and hasattr(table, "iloc") else table

@@ -130,7 +130,10 @@ def is_theirs(content: Mapping[str, Any], cls: type[Estimator]) -> bool:
         or any(_has_words(content.get(section)) for section in (*networks, "datamodule"))
     ):
         return True
-    both = {"callbacks", "logger", "datamodule", *((*networks, "optimizer") if "model" in content else ())}
+    module = content.get("datamodule")
+    of_others = isinstance(module, Mapping) and "_target_" in module  # of theirs, it would have been found by now
+    both = {"callbacks", "logger", *(() if of_others else ("datamodule",))}
+    both |= {*networks, "optimizer"} if "model" in content else set()
     ours = (known - {*_MODEL}) & keys or (known - {*_SECTIONS}) & content.keys()
     return bool(both & content.keys()) and not ours
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from manyview.data.views import _as_numpy, _check_unique, _is, _is_default
 from manyview.messages import closest
 
-__all__ = ["CategoricalColumn", "FittedCovariates", "NumericColumn", "as_labels"]
+__all__ = ["CategoricalColumn", "FittedCovariates", "NumericColumn", "as_labels", "covariates_at"]
 
 
 class _Column(NamedTuple):
@@ -294,6 +294,30 @@ class FittedCovariates:
             if "categories" in column:
                 column["categories"] = tuple(column["categories"])
         return cls(tuple(_KINDS[column.pop("kind")](**column) for column in columns))
+
+
+def covariates_at(rows: np.ndarray, data: Any, n_samples: int, index: Any = None) -> dict[str, np.ndarray]:
+    """The columns of the covariates of some samples, matched to them as :meth:`FittedCovariates.encode` does.
+
+    Parameters
+    ----------
+    rows : array of int
+        Positions of the samples that are asked for.
+    data : DataFrame, Series, mapping of name to column, array, tensor or list
+        The covariates.
+    n_samples : int
+        Number of all samples n.
+    index : pandas Index or array, optional
+        Labels of the samples.
+
+    Examples
+    --------
+    >>> covariates_at(np.array([2, 0]), {"age": [20, 30, 40]}, n_samples=3)
+    {'age': array([40, 20])}
+    """
+    with _about("covariates"):
+        table = _take(_match(_read(data), n_samples, index), rows)
+    return {name: column.values for name, column in table.columns.items()}
 
 
 def as_labels(labels: Any) -> dict[str, Any]:

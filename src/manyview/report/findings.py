@@ -1,0 +1,272 @@
+"""What a report says of a fitted model: the model is asked, and its answers are measured."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manyview.data.samples import Samples, read_for, take_samples
+from manyview.data.views import Views
+from manyview.inference import components
+from manyview.likelihoods import Bernoulli, Categorical
+from manyview.report.measures import (
+    accuracy,
+    choose_rows,
+    r_squared,
+    r_squared_by_feature,
+    squared_errors,
+)
+
+if TYPE_CHECKING:
+    from manyview.data.preprocessing import FittedView
+    from manyview.estimator import Estimator
+
+__all__ = ["Findings", "Quality", "kind_of", "take_findings"]
+
+Array = np.ndarray
+
+# Samples that a report looks at.
+_MOST = 5000
+
+
+@final
+@dataclass(frozen=True)
+class Quality:
+    """How well a view is predicted.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    r_squared : float
+        Share of the variance explained; NaN without samples, or if they do not vary.
+    by_feature : array of shape (D,)
+        The same of each feature.
+    accuracy, accuracy_of_mean : float, optional
+        Share of right answers for yes/no values and categories, and of the most frequent answer in training.
+    """
+
+    n: int
+    r_squared: float
+    by_feature: Array
+    accuracy: float | None = None
+    accuracy_of_mean: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Findings:
+    """A fitted model, and the samples that it is asked about.
+
+    Parameters
+    ----------
+    model : Estimator
+        The model.
+    samples : Samples
+        The data, in memory.
+    rows : array of int
+        The positions of the samples among all that were given.
+    n_samples : int
+        How many were given.
+    held_out : array of bool, (n,)
+        Which of the samples were not trained on.
+    """
+
+    model: Estimator
+    samples: Samples
+    rows: Array
+    n_samples: int
+    held_out: Array
+
+    @property
+    def views(self) -> Views:
+        """The data of all the samples."""
+        return self.samples.in_memory
+
+    @property
+    def names(self) -> list[str]:
+        """The model's views."""
+        return self.model.view_names_
+
+    @cached_property
+    def observed(self) -> dict[str, Array]:
+        r"""Each of the model's views, (n, \*shape); all NaN for one that the data lack."""
+        n = len(self.samples)
+        return {
+            view.name: self.views.array(view.name) if view.name in self.views else np.full((n, *view.shape), np.nan)
+            for view in self.model.views_
+        }
+
+    @cached_property
+    def present(self) -> Array:
+        """Whether a sample has a view, (n, M)."""
+        seen = [~np.isnan(x).reshape(len(x), -1).all(axis=1) for x in self.observed.values()]
+        return np.stack(seen, axis=1)
+
+    @cached_property
+    def judged(self) -> Array:
+        """The samples that predictions are judged on, as a mask: those held out, or all if none were."""
+        return self.held_out if self.held_out.any() else np.ones(len(self.samples), dtype=bool)
+
+    @cached_property
+    def z(self) -> Array:
+        """The latents of all the samples, (n, Z)."""
+        with _asking():
+            return np.concatenate([found.q.mean.numpy() for found in self.model._infer(self.samples)])
+
+    def predict(self, target: int, given: list[int], rows: Array) -> Array:
+        """What is expected of a view of these samples, from the given views."""
+        samples, view = self.samples[rows], self.model.views_[target]
+        with _asking():
+            return self.model._expected(samples, given, [target], samples.covariates)[view.name]
+
+    def quality(self, target: int, given: list[int]) -> Quality:
+        """How well a view is predicted from the given ones, in the judged samples that have both."""
+        view = self.model.views_[target]
+        rows = np.flatnonzero(self.judged & self.present[:, target] & self.present[:, given].any(axis=1))
+        if not len(rows):
+            return Quality(0, math.nan, np.full(math.prod(view.shape), math.nan))
+        x, mean = self.observed[view.name][rows], training_mean(view)
+        predicted = self.predict(target, given, rows)
+        errors, reference = squared_errors(x, predicted), squared_errors(x, mean)
+        right: tuple[float | None, float | None] = (None, None)
+        if isinstance(view.likelihood, Bernoulli | Categorical):
+            one_hot = isinstance(view.likelihood, Categorical)
+            flat = x.reshape(len(x), -1)
+            right = (
+                accuracy(flat, predicted.reshape(len(x), -1), one_hot=one_hot),
+                accuracy(flat, mean.reshape(-1), one_hot=one_hot),
+            )
+        overall = r_squared(errors, reference, view.scale.reshape(-1))
+        return Quality(len(rows), overall, r_squared_by_feature(errors, reference), *right)
+
+    @cached_property
+    def reconstruction(self) -> list[Quality]:
+        """How well each view is reconstructed from all the views of a sample, its own included."""
+        everything = list(range(len(self.names)))
+        return [self.quality(m, everything) for m in everything]
+
+    def cross_prediction(self) -> list[tuple[list[int], list[Quality | None]]]:
+        """For each view, and for all views but the predicted one: how well each view is predicted from it.
+
+        Returns
+        -------
+        list of (given, qualities)
+            The given views, none for all the others; and the quality of each target.
+        """
+        everything = range(len(self.names))
+        matrix: list[tuple[list[int], list[Quality | None]]] = [
+            ([source], [self.quality(target, [source]) for target in everything]) for source in everything
+        ]
+        if len(everything) > 2:
+            matrix.append(([], [self.quality(m, [other for other in everything if other != m]) for m in everything]))
+        return matrix
+
+    def variance_explained(self) -> tuple[Array, Array, Array | None]:
+        """How much of each view each latent dimension explains on its own, while all the others stay at their average.
+
+        It is the rise in R² over a prediction from the average of all of them, in all samples that have the view.
+
+        Returns
+        -------
+        alone : array of shape (M, Z)
+            Of each dimension of z.
+        together : array of shape (M,)
+            Of all latents together.
+        private : array of shape (M,), or None
+            Of a view's private latents, in models that have such.
+        """
+        model, n_views, n_z = self.model, len(self.names), self.model.z_dim
+        views, network = model.views_, model.network_
+        z_mean, h_mean = self._average_latents()
+        # One prediction for each dimension, and then: from the averages, from everything, from the private latents.
+        errors = [np.zeros((n_z + 3, math.prod(view.shape))) for view in views]
+        reference = [squared_errors(self.observed[view.name], training_mean(view)) for view in views]
+        with _asking():
+            for found in model._infer(self.samples):
+                z, weights = components(found.q)
+                c = None if self.samples.covariates is None else self.samples.covariates[found.rows]
+                h = None if found.q_h is None else found.q_h.mean.expand(len(z), *found.q_h.mean.shape)
+                z0 = z_mean.expand_as(z)
+                h0 = None if h is None or h_mean is None else h_mean.unsqueeze(1).expand_as(h)
+                for m, view in enumerate(views):
+                    x = self.observed[view.name][found.rows]
+                    for k, (z_k, h_k) in enumerate(_ablations(z, z0, h, h0)):
+                        expected = model._expected_view(m, network.regress(z_k, m), h_k, c, weights)
+                        errors[m][k] += squared_errors(x, expected)
+        explained = np.array(
+            [
+                [r_squared(e, reference[m], view.scale.reshape(-1)) for e in errors[m]]
+                for m, view in zip(range(n_views), views, strict=True)
+            ]
+        )
+        none, everything, private = explained[:, n_z, None], explained[:, n_z + 1], explained[:, n_z + 2]
+        return explained[:, :n_z] - none, everything - none[:, 0], None if h_mean is None else private - none[:, 0]
+
+    def _average_latents(self) -> tuple[Tensor, Tensor | None]:
+        """The mean of z over the samples, (Z,), and of h over the samples that have the view, (M, H)."""
+        private = []
+        with _asking():
+            for found in self.model._infer(self.samples):
+                if found.q_h is not None:
+                    private.append(found.q_h.mean)
+        z = torch.from_numpy(self.z.mean(axis=0))
+        if not private:
+            return z, None
+        here = torch.from_numpy(self.present.T).unsqueeze(-1)
+        h = torch.cat(private, dim=1)
+        return z, (h * here).sum(1) / here.sum(1).clamp(min=1)
+
+
+def take_findings(model: Estimator, views: Any, covariates: Any, held_out: Array | None) -> Findings:
+    """The model, and the samples that the report looks at: at most some thousands, chosen at random."""
+    model.fitted_network()
+    held_out = np.zeros(0, dtype=int) if held_out is None else np.unique(np.asarray(held_out))
+    data = read_for(model.views_, views, ())
+    if held_out.dtype.kind not in "iu" or held_out.ndim != 1 or (held_out < 0).any() or (held_out >= len(data)).any():
+        raise ValueError(f"held_out must be positions of samples, from 0 to {len(data) - 1}, but is {held_out!r}")
+    rows = choose_rows(len(data), held_out, _MOST)
+    every = len(rows) == len(data)
+    samples = take_samples(data, covariates, model.covariates_, rows=None if every else rows)
+    samples = Samples(samples.in_memory, samples.covariates)
+    return Findings(model, samples, rows, len(data), np.isin(rows, held_out))
+
+
+def training_mean(view: FittedView) -> Array:
+    """The mean of a view's observed training entries, in the units of the data."""
+    mean: Array = view.loc + view.fill * view.scale
+    return mean
+
+
+def kind_of(view: FittedView) -> str:
+    """What sort of values a view has, in plain words."""
+    if isinstance(view.likelihood, Categorical):
+        return "one of several categories"
+    return "yes/no values" if isinstance(view.likelihood, Bernoulli) else "numbers"
+
+
+def _ablations(z: Tensor, z0: Tensor, h: Tensor | None, h0: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The latents with all but one dimension at their average, with all there, with none spared, and with h spared."""
+    for k in range(z.shape[-1]):
+        alone = z0.clone()
+        alone[..., k] = z[..., k]
+        yield alone, h0
+    yield z0, h0
+    yield z, h
+    yield z0, h
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Without gradients, and without the warning that samples have none of the given views: the page says who has."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning), torch.no_grad():
+        yield
