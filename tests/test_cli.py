@@ -7,6 +7,7 @@ import os
 import runpy
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -660,6 +661,7 @@ MISTAKES = {
     "fit model=mvae data.views.genes={genes} data.in_memory=flase": (1, "data.in_memory='flase': give true or false"),
     "fit model=mvae data.views.genes={genes} data.in_memory=false": (1, "files of type '.csv' cannot be read in parts"),
     "fit model=mvae data.views={genes} data.in_memory=false": (1, "needs a file for each view"),
+    "fit model=mvae data.views.genes={genes} data.id=id trainer.strategy=ddp": (1, "choose 'ddp_fork'"),
     "fit -m model=mvae seed=0,1 objective=loss": (1, "objective='loss'; did you mean 'val_loss'?"),
 }
 
@@ -687,6 +689,14 @@ def test_mistakes_for_machines(line, run, tmp_path, monkeypatch, capsys):
     result = said(capsys)
     assert result["exit_code"] == code
     assert message in result["error"]["message"]
+
+
+def test_whoever_has_read_enough_may_close_the_pipe():
+    """As in ``manyview config mvae | head -1``."""
+    command = f"{shlex.quote(sys.executable)} -m manyview config mvae | head -1"
+    found = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("# Multimodal variational autoencoder")
 
 
 def test_a_failed_start_can_be_mended_in_the_same_folder(files, tmp_path):

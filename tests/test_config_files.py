@@ -399,3 +399,9 @@ def test_objects_are_made_inside_out():
     assert made == {"a": [{"x": []}], "b": 2}
     with pytest.raises(ValueError, match=r"^pytorch_lightning\.callbacks\.Timer cannot be made: \w+: .*interval"):
         build_object({"_target_": "pytorch_lightning.callbacks.Timer", "interval": "year"})
+
+
+def test_a_data_module_of_ours_makes_no_file_of_the_other_library():
+    """Without ``model._target_``, too."""
+    module = {"_target_": "manyview.MultiviewDataModule", "data": {"genes": "genes.npy"}}
+    assert mv.MVAE.from_config({"model": {"z_dim": 3}, "datamodule": module}).z_dim == 3

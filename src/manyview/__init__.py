@@ -62,16 +62,18 @@ __all__ = [
     "datasets",
     "likelihoods",
     "load",
+    "metrics",
     "models",
     "nn",
     "plotting",
+    "report",
     "testing",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: one draws, the other runs as a program.
-    if name in ("plotting", "testing"):
+    # Imported when asked for, to keep the import light.
+    if name in ("metrics", "plotting", "report", "testing"):
         return _import_module(f"manyview.{name}")
     if name in ("IndexDataModule", "MultiviewDataModule"):
         return getattr(_import_module("manyview.data.modules"), name)

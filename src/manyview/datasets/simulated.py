@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.utils import check_random_state
 
 from manyview.data.views import Views
-from manyview.messages import closest
+from manyview.datasets.missing import Mechanism, removed
 
 __all__ = ["LinearGaussian", "make_linear_gaussian", "make_multiview"]
 
 Array = np.ndarray
-
-Mechanism = Literal["mcar", "mar", "mnar"]
 
 
 def make_multiview(
@@ -41,19 +39,8 @@ def make_multiview(
     The entries of :math:`W_m` and :math:`V_m` are normal, their rows scaled so that each feature has variance 1 before
     the noise; g is the identity, or :math:`g(a) = \tanh(1.5\, a)`.
 
-    Sample i then loses view m with probability :math:`\pi_{im}`, independently of its other views:
-
-    .. math:: \pi_{im} = \begin{cases}
-        \text{missing} & \text{mcar: it depends on nothing} \\
-        \operatorname{sigmoid}(a + 2\, s_{i0}) \text{ for } m \ne 0, \quad \pi_{i0} = 0
-        & \text{mar: on view 0, which is always observed} \\
-        \operatorname{sigmoid}(a + 2\, s_{im}) & \text{mnar: on the values that go missing}
-        \end{cases}
-
-    where :math:`s_{im}` is the first feature of view m, standardised over the samples, and a is such that the mean of
-    all :math:`\pi_{im}` is `missing`. A sample that has lost all its views gets one back, drawn at random: the share
-    that is missing in the end is smaller by 1/M of the share of such samples (under mcar, by
-    :math:`\text{missing}^M / M`). The same `random_state` draws the same values whatever goes missing of them.
+    Then views go missing as :func:`remove` says; the first view is ``view_0``. The same `random_state` draws the same
+    values whatever goes missing of them.
 
     Parameters
     ----------
@@ -68,9 +55,10 @@ def make_multiview(
     noise : float or sequence of float, default 0.3
         Standard deviation of the noise: the same for all views, or one for each.
     missing : float, default 0
-        Share of the entries (sample, view) that are missing, in [0, 1); under mar below (M - 1) / M, as view 0 stays.
-    mechanism : {"mcar", "mar", "mnar"}, default "mcar"
-        What it depends on whether an entry is missing: completely at random, at random, not at random.
+        Share of the entries (sample, view) that are missing, in [0, 1); under mar below (M - 1) / M, as view 0 stays,
+        and under block at most that.
+    mechanism : {"mcar", "mar", "mnar", "view", "block"}, default "mcar"
+        What it depends on whether an entry is missing: see :func:`remove`.
     nonlinear : bool, default False
         Whether g bends.
     return_factors : bool, default False
@@ -89,10 +77,6 @@ def make_multiview(
     ------
     ValueError
         If a number is out of range, or the mechanism unknown.
-
-    References
-    ----------
-    D. B. Rubin, "Inference and missing data", Biometrika 63(3), 581-592, 1976. https://doi.org/10.1093/biomet/63.3.581
 
     Examples
     --------
@@ -120,15 +104,6 @@ def make_multiview(
         )
     if not all(0 <= scale < np.inf for scale in noises):
         raise ValueError(f"noise={noise}: a standard deviation cannot be negative or infinite")
-    if mechanism not in get_args(Mechanism):
-        raise ValueError(f"mechanism={mechanism!r} is unknown{closest(mechanism, get_args(Mechanism))}")
-    if not 0 <= missing < 1:
-        raise ValueError(f"missing={missing}: the share of missing entries must be in [0, 1)")
-    if mechanism == "mar" and missing > 0 and missing * n_views >= n_views - 1:
-        raise ValueError(
-            f"missing={missing}, mechanism='mar': view_0 is always observed, so the share of missing entries must be "
-            f"below (M - 1) / M = {1 - 1 / n_views:.3g} for M={n_views}; lower it, or make more views"
-        )
     rng = check_random_state(random_state)
     factors = {"shared": rng.standard_normal((n_samples, n_shared))}
     data = {}
@@ -139,10 +114,7 @@ def make_multiview(
         signal = np.hstack([factors["shared"], private]) @ loadings.T
         signal = np.tanh(1.5 * signal) if nonlinear else signal
         data[f"view_{m}"] = (signal + scale * rng.standard_normal(signal.shape)).astype(np.float32)
-    first = np.stack([x[:, 0] for x in data.values()], axis=1)
-    present = rng.uniform(size=(n_samples, n_views)) >= _missing_probability(first, missing, mechanism)
-    present[np.arange(n_samples), rng.randint(n_views, size=n_samples)] |= ~present.any(axis=1)
-    views = Views(data, present=present)
+    views = removed(Views(data), missing, mechanism, rng, "missing")
     return (views, factors) if return_factors else views
 
 
@@ -151,21 +123,6 @@ def _per_view(name: str, value: Any, n_views: int) -> list[Any]:
     if len(values) != n_views:
         raise ValueError(f"{name}={value}: {len(values)} for {n_views} views; give one number, or one for each view")
     return values
-
-
-def _missing_probability(first: Float[Array, "n M"], missing: float, mechanism: Mechanism) -> Float[Array, "n M"]:
-    """The π of :func:`make_multiview`, given the first feature of each view."""
-    if mechanism == "mcar" or missing == 0:
-        return np.full(first.shape, missing)
-    from scipy.optimize import brentq
-    from scipy.special import expit
-
-    spread = first.std(axis=0)
-    score = (first - first.mean(axis=0)) / np.where(spread > 0, spread, 1)  # a single sample has no spread
-    if mechanism == "mar":
-        score = np.where(np.arange(score.shape[1]) > 0, score[:, :1], -np.inf)
-    a = brentq(lambda a: expit(a + 2 * score).mean() - missing, -1e3, 1e3)
-    return np.asarray(expit(a + 2 * score))
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from manyview.data.samples import Samples, read_for, take_samples
 from manyview.data.views import Views
-from manyview.inference import components
 from manyview.likelihoods import Bernoulli, Categorical
+from manyview.metrics.variance import explained
 from manyview.report.measures import (
     accuracy,
     choose_rows,
@@ -185,46 +184,11 @@ class Findings:
         private : array of shape (M,), or None
             Of a view's private latents, in models that have such.
         """
-        model, n_views, n_z = self.model, len(self.names), self.model.z_dim
-        views, network = model.views_, model.network_
-        z_mean, h_mean = self._average_latents()
-        # One prediction for each dimension, and then: from the averages, from everything, from the private latents.
-        errors = [np.zeros((n_z + 3, math.prod(view.shape))) for view in views]
-        reference = [squared_errors(self.observed[view.name], training_mean(view)) for view in views]
         with _asking():
-            for found in model._infer(self.samples):
-                z, weights = components(found.q)
-                c = None if self.samples.covariates is None else self.samples.covariates[found.rows]
-                h = None if found.q_h is None else found.q_h.mean.expand(len(z), *found.q_h.mean.shape)
-                z0 = z_mean.expand_as(z)
-                h0 = None if h is None or h_mean is None else h_mean.unsqueeze(1).expand_as(h)
-                for m, view in enumerate(views):
-                    x = self.observed[view.name][found.rows]
-                    for k, (z_k, h_k) in enumerate(_ablations(z, z0, h, h0)):
-                        expected = model._expected_view(m, network.regress(z_k, m), h_k, c, weights)
-                        errors[m][k] += squared_errors(x, expected)
-        explained = np.array(
-            [
-                [r_squared(e, reference[m], view.scale.reshape(-1)) for e in errors[m]]
-                for m, view in zip(range(n_views), views, strict=True)
-            ]
-        )
-        none, everything, private = explained[:, n_z, None], explained[:, n_z + 1], explained[:, n_z + 2]
-        return explained[:, :n_z] - none, everything - none[:, 0], None if h_mean is None else private - none[:, 0]
-
-    def _average_latents(self) -> tuple[Tensor, Tensor | None]:
-        """The mean of z over the samples, (Z,), and of h over the samples that have the view, (M, H)."""
-        private = []
-        with _asking():
-            for found in self.model._infer(self.samples):
-                if found.q_h is not None:
-                    private.append(found.q_h.mean)
-        z = torch.from_numpy(self.z.mean(axis=0))
-        if not private:
-            return z, None
-        here = torch.from_numpy(self.present.T).unsqueeze(-1)
-        h = torch.cat(private, dim=1)
-        return z, (h * here).sum(1) / here.sum(1).clamp(min=1)
+            table = explained(self.model, self.samples)
+        alone = table[[f"z{i}" for i in range(self.model.z_dim)]].to_numpy()
+        private = table["private"].to_numpy() if "private" in table else None
+        return alone, table["all"].to_numpy(), private
 
 
 def take_findings(model: Estimator, views: Any, covariates: Any, held_out: Array | None) -> Findings:
@@ -252,17 +216,6 @@ def kind_of(view: FittedView) -> str:
     if isinstance(view.likelihood, Categorical):
         return "one of several categories"
     return "yes/no values" if isinstance(view.likelihood, Bernoulli) else "numbers"
-
-
-def _ablations(z: Tensor, z0: Tensor, h: Tensor | None, h0: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The latents with all but one dimension at their average, with all there, with none spared, and with h spared."""
-    for k in range(z.shape[-1]):
-        alone = z0.clone()
-        alone[..., k] = z[..., k]
-        yield alone, h0
-    yield z0, h0
-    yield z, h
-    yield z0, h
 
 
 @contextmanager

@@ -270,7 +270,7 @@ def _view(found: Findings, m: int) -> dict[str, Any]:
         "constant": len(worst) - len(known),
         "median": float(np.median(quality.by_feature[known])) if len(known) else math.nan,
         "worst": [(view.feature_names[d], quality.by_feature[d]) for d in known[:_FEATURES]],
-        "best": [(view.feature_names[d], quality.by_feature[d]) for d in known[::-1][:_FEATURES]],
+        "best": [(view.feature_names[d], quality.by_feature[d]) for d in known[_FEATURES:][::-1][:_FEATURES]],
         "examples": examples,
         "pixels": pixels,
     }
@@ -352,8 +352,9 @@ def _about_samples(found: Findings, covariates: Any, colour: Any) -> pd.DataFram
     if 0 < found.held_out.sum() < len(found.held_out):
         own["set"] = np.where(found.held_out, "held out", "training")
     for name, present in zip(found.names, found.present.T, strict=True):
-        own[f"{name} measured"] = np.where(present, "yes", "no")
-    table = pd.concat([*tables, pd.DataFrame(own)], axis=1)
+        if not present.all():
+            own[f"{name} measured"] = np.where(present, "yes", "no")
+    table = pd.concat([*tables, pd.DataFrame(own, index=range(len(found.rows)))], axis=1)
     return table.loc[:, ~table.columns.duplicated()]
 
 
