@@ -15,6 +15,7 @@ import numpy as np
 from manyview.cli.data import Data, Samples, check_not_read, labels, stretches
 from manyview.data.views import Views
 from manyview.messages import closest
+from manyview.versions import versions
 
 if TYPE_CHECKING:
     from manyview.estimator import Estimator
@@ -135,22 +136,6 @@ class Run:
 
         model: Estimator = load(self / self.MODEL)
         return model
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that matter to the numbers."""
-    import platform
-    from importlib.metadata import version
-
-    import manyview
-
-    packages = ("torch", "pytorch-lightning", "numpy", "pandas", "scikit-learn", "hydra-core")
-    return {
-        "manyview": manyview.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "platform": platform.platform(),
-    }
 
 
 def write_views(views: Views, out: Path, format: str, id: str | None, data: Data) -> list[Path]:

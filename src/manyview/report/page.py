@@ -24,6 +24,7 @@ from manyview.report.figures import (
 )
 from manyview.report.findings import Findings, Quality, kind_of, take_findings
 from manyview.report.measures import missing_patterns, observed_shares, principal_components
+from manyview.versions import versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +145,7 @@ def write_report(
         crossing=_crossing(found),
         missing=_missing(found),
         configuration=_configuration(model),
-        versions=_versions(),
+        versions=versions(),
     )
     path = Path(path)
     write_atomically(path, page.encode("utf-8"))
@@ -324,12 +325,6 @@ def _configuration(model: Estimator) -> str:
         return str(yaml.safe_dump(to_config(model), sort_keys=False, allow_unicode=True))
     except ValueError:  # an object that a configuration cannot name is shown as Python does
         return "\n".join(f"{name}: {value!r}" for name, value in model.get_params(deep=False).items())
-
-
-def _versions() -> Mapping[str, str]:
-    from manyview.cli.runs import versions
-
-    return versions()
 
 
 # ---- what is known about the samples --------------------------------------------------------------------------------
