@@ -70,7 +70,7 @@ def polymnist(
         The first so many of them, without the work for the others, which take 0.6 GB a view; default: all.
     original : bool, optional
         Whether to read the original (True), to build one (False), or to build one if the original is not there (None).
-    backgrounds : sequence of (height, width, 3) arrays of uint8, optional
+    backgrounds : sequence of uint8 arrays of shape (h, w, 3), optional
         Photographs to build from in place of those parts, as many as there are to be views; each at least 28 x 28.
         With them nothing else is read than MNIST.
     random_state : int, RandomState or None, default 0
