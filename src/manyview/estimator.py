@@ -173,6 +173,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     trainer : dict, optional
         Further arguments of ``pytorch_lightning.Trainer``, such as callbacks, logger or precision. Callbacks and
         loggers may be given as ``{"_target_": "package.module.Class", ...}``, and are then made anew in each fit.
+        Several processes (``{"strategy": "ddp", "devices": 2}``) need an integer ``random_state``; models with an
+        adversary, and those whose objective is one of a whole batch, refuse them.
     random_state : int, RandomState or None, default None
         Seeds the weights, the batches and every draw. The same integer gives the same model, bit for bit, on the same
         machine.
