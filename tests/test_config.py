@@ -697,7 +697,6 @@ def test_translations(cls, cfg, expected):
             "Bernoulli has no variance, which init_logvar sets",
         ),
         (MVAE, {"datamodule": {"batchsize": 3}}, "datamodule: unknown key 'batchsize'; did you mean 'batch_size'"),
-        (MVAE, {"datamodule": {"_target_": "mine.Data"}}, "datamodule: mine.Data is not used: give the data to fit"),
         (MVAE, {"datamodule": {"dataset": {"_target_": "mine.Data"}}}, "datamodule: mine.Data is not used"),
         (MVAE, {"datamodule": {"dataset": {"is_path_ds": True}}}, "datamodule: lists of paths cannot be read"),
         (DMVAE, {"model": {"z_dim": "four", "s_dim": 4}}, r"model\.z_dim: must be a number, but is 'four'"),
@@ -915,3 +914,13 @@ def test_listed_layers_are_the_network_that_they_list(tmp_path):
     torch.testing.assert_close(decoder(h[:, :2]), transposed(torch.relu(first(h[:, :2])).view(-1, 2, 2, 2)))
     model.save(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(load(tmp_path / "model.safetensors").transform(images), model.transform(images))
+
+
+@pytest.mark.parametrize(("target", "cls"), [("multiviewae.models.mmVAE", MMVAE), ("multiviewae.models.JMVAE", JMVAE)])
+def test_a_file_of_theirs_may_name_its_model(target, cls):
+    """And is read by that one alone."""
+    config = {"out_dir": "out", "model": {"_target_": target, "z_dim": 4, "seed": 3}, "datamodule": {"batch_size": 20}}
+    model = cls(cfg=config)
+    assert (model.z_dim, model.batch_size, model.random_state) == (4, 20, 3)
+    with pytest.raises(ValueError, match=f"model._target_: '{target}' is what the file configures, but MVAE reads it"):
+        MVAE(cfg=config)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from manyview.config.layers import LayeredDecoder, LayeredEncoder
+from manyview.config.loading import model_names
 from manyview.config.source import Source
 from manyview.fusion import Fusion, Mean, PoE
 from manyview.latent import Gaussian, Laplacian, Latent, MatchedPoint, Point
@@ -122,8 +123,8 @@ def is_theirs(content: Mapping[str, Any], cls: type[Estimator]) -> bool:
     words = {*_MODEL, *_SETTLED, *_MODEL_ONLY} - {"z_dim", "learning_rate", "beta", "sparse", "threshold"}
     known = {field.name for field in fields(cls)}
     networks = (*_DISTRIBUTION, "discriminator")
-    if "_target_" in keys:
-        return False
+    if isinstance(model, Mapping) and "_target_" in model:
+        return str(model["_target_"]).startswith(_THEIRS)
     if (
         ({"prior", "out_dir", "model_name"} & content.keys())
         or (words - known) & keys
@@ -213,7 +214,17 @@ class _Translation:
             if reason and section.pop(key):
                 self.say(f"{path}{key} was read and is not used: {reason}")
 
+    def check_class(self, target: str) -> None:
+        """The class that a file names must be the one that reads it."""
+        name = target.rpartition(".")[2]
+        if model_names().get(name.lower()) is not self.cls:
+            message = f"{target!r} is what the file configures, but {self.cls.__name__} reads it"
+            raise self.source.error("model._target_", f"{message}; call that class, or remove the line")
+        self.say(f"{target} -> manyview.{self.cls.__name__}")
+
     def model(self, given: dict[str, Any]) -> dict[str, Any]:
+        if "_target_" in given:
+            self.check_class(str(given.pop("_target_")))
         self.source.check_keys("model", given, [*_MODEL, *_SETTLED, *_MODEL_ONLY])
         self.drop_unused("model.", given)
         if not given.pop("seed_everything", True):
