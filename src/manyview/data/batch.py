@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
@@ -14,16 +15,25 @@ from torch import Tensor
 __all__ = ["Batch", "BatchLoader", "Loader", "TrainingData", "mini_batches"]
 
 
-@runtime_checkable
-class Loader(Protocol):
-    """The mini-batches of an epoch, some at a time; iterable anew for each epoch."""
+class Loader(ABC):
+    """The mini-batches of an epoch, some at a time; iterable anew for each epoch.
 
-    @property
-    def n_batches(self) -> int:
-        """Number of mini-batches in an epoch."""
+    Parameters
+    ----------
+    n_batches : int
+        Number of mini-batches in an epoch.
+    steps : int
+        Mini-batches in an item.
+    """
 
-    def __len__(self) -> int: ...
+    def __init__(self, n_batches: int, steps: int) -> None:
+        self.n_batches, self.steps = n_batches, steps
 
+    @final
+    def __len__(self) -> int:
+        return -(-self.n_batches // self.steps)
+
+    @abstractmethod
     def __iter__(self) -> Iterator[list[Batch]]: ...
 
 
@@ -122,7 +132,7 @@ def mini_batches(n: int, batch_size: int, fewest: int) -> list[int]:
 
 
 @final
-class BatchLoader:
+class BatchLoader(Loader):
     """Shuffled mini-batches of tensors in memory, several at a time.
 
     One selection of rows serves ``steps`` mini-batches, which are slices of it: rows are never collated one by one.
@@ -143,16 +153,9 @@ class BatchLoader:
     """
 
     def __init__(self, data: Batch, batch_size: int, steps: int, shuffle: bool, fewest: int = 2) -> None:
-        self.data, self.batch_size, self.steps, self.shuffle = data, batch_size, steps, shuffle
+        self.data, self.batch_size, self.shuffle = data, batch_size, shuffle
         self.bounds = mini_batches(len(data), batch_size, fewest)
-
-    @property
-    def n_batches(self) -> int:
-        """Number of mini-batches in an epoch."""
-        return len(self.bounds) - 1
-
-    def __len__(self) -> int:
-        return -(-self.n_batches // self.steps)
+        super().__init__(len(self.bounds) - 1, steps)
 
     def __iter__(self) -> Iterator[list[Batch]]:
         device = self.data.x[0].device

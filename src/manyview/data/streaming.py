@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from manyview.data.batch import Batch, mini_batches
+from manyview.data.batch import Batch, Loader, mini_batches
 from manyview.data.preprocessing import FittedView, make_batch
 from manyview.data.stored import Dataset, Selected
 from manyview.data.views import Views, as_views
@@ -335,7 +335,7 @@ class StoredBatch:
 
 
 @final
-class BatchStream:
+class BatchStream(Loader):
     r"""Mini-batches of a data set, read ahead by threads: what a BatchLoader is for data in memory.
 
     To shuffle, the chunks in which the data lie are put in a new order, and batches are drawn at random from a stretch
@@ -366,16 +366,9 @@ class BatchStream:
         device: torch.device | str = "cpu",
         fewest: int = 2,
     ) -> None:
-        self.data, self.batch_size, self.steps, self.shuffle, self.device = data, batch_size, steps, shuffle, device
+        self.data, self.batch_size, self.shuffle, self.device = data, batch_size, shuffle, device
         self.bounds = mini_batches(len(data), batch_size, fewest)
-
-    @property
-    def n_batches(self) -> int:
-        """Number of mini-batches in an epoch."""
-        return len(self.bounds) - 1
-
-    def __len__(self) -> int:
-        return -(-self.n_batches // self.steps)
+        super().__init__(len(self.bounds) - 1, steps)
 
     def __iter__(self) -> Iterator[list[Batch]]:
         # One draw from the common random numbers: reading ahead cannot change what others draw.
@@ -477,7 +470,7 @@ class LoadedBatch:
 
 
 @final
-class LoaderStream:
+class LoaderStream(Loader):
     """What a DataLoader gives, as mini-batches for the networks.
 
     Parameters
@@ -493,12 +486,9 @@ class LoaderStream:
     """
 
     def __init__(self, data: LoadedBatch, steps: int, device: torch.device | str = "cpu", fewest: int = 2) -> None:
-        self.data, self.steps, self.device, self.fewest = data, steps, device, fewest
+        self.data, self.device, self.fewest = data, device, fewest
         survey = data.survey
-        self.n_batches = survey.n_batches - (survey.n_batches > 1 and survey.last_batch < fewest)
-
-    def __len__(self) -> int:
-        return -(-self.n_batches // self.steps)
+        super().__init__(survey.n_batches - (survey.n_batches > 1 and survey.last_batch < fewest), steps)
 
     def __iter__(self) -> Iterator[list[Batch]]:
         batches = self._batches()
