@@ -12,7 +12,8 @@ import pytest
 import manyview as mv
 from manyview.datasets import make_multiview
 from manyview.models import MODELS
-from manyview.report import measures, write_report
+from manyview.plotting.latents import principal_components
+from manyview.report import write_report
 from manyview.report.findings import take_findings
 
 N = 60
@@ -142,7 +143,7 @@ def test_principal_components_are_those_of_scikit_learn():
     from sklearn.decomposition import PCA
 
     z = np.random.default_rng(0).normal(size=(50, 4)) @ np.diag([3.0, 2.0, 1.0, 0.5])
-    coordinates, shares = measures.principal_components(z)
+    coordinates, shares = principal_components(z)
     reference = PCA(2).fit(z)
     np.testing.assert_allclose(np.abs(coordinates), np.abs(reference.transform(z)), atol=1e-9)
     np.testing.assert_allclose(shares, reference.explained_variance_ratio_)

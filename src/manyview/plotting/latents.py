@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from manyview.estimator import Estimator, ViewNames
 
-__all__ = ["plot_latents"]
+__all__ = ["plot_latents", "principal_components"]
 
 
 def plot_latents(
@@ -78,7 +78,7 @@ def plot_latents(
             f"images has shape {np.shape(images)}, but there are {len(z)} samples; give a grey image for each"
         )
     ax = new_axes(ax, 5, 5)
-    xy = _two_dimensions(z)
+    xy = z if z.shape[1] == 2 else principal_components(z)[0]
     if values.dtype.kind == "f":
         rgba = _numbers(ax, values)
     else:
@@ -93,17 +93,38 @@ def plot_latents(
     return ax
 
 
-def _two_dimensions(z: np.ndarray) -> np.ndarray:
-    """The coordinates of the samples, (n, 2)."""
-    if z.shape[1] == 2:
-        return z
-    centred = z - z.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    axes = axes[:, :-3:-1]
-    # An axis may point either way: take the one along which its largest entry is positive.
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    coordinates: np.ndarray = centred @ axes
-    return coordinates
+def principal_components(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The coordinates of samples along their first two principal components, and the components' shares of variance.
+
+    Parameters
+    ----------
+    z : array of shape (n, Z)
+        One row a sample.
+
+    Returns
+    -------
+    coordinates : array of shape (n, 2)
+        The second are zeros if Z = 1. Each component points where its largest entry is positive.
+    shares : array of shape (2,)
+        NaN if the samples are all the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> coordinates, shares = principal_components(np.array([[0.0, 1.0], [0.0, -1.0], [3.0, 0.0], [-3.0, 0.0]]))
+    >>> coordinates[2:, 0], shares
+    (array([ 3., -3.]), array([0.9, 0.1]))
+    """
+    centred = np.asarray(z, dtype=np.float64) - np.mean(z, axis=0)
+    eigenvalues, axes = np.linalg.eigh(centred.T @ centred)
+    order = [-1, -2][: len(axes)]
+    axes = axes[:, order]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(order))])
+    coordinates, shares = np.zeros((len(z), 2)), np.zeros(2)
+    coordinates[:, : len(order)] = centred @ axes
+    total = eigenvalues.sum()
+    shares[: len(order)] = eigenvalues[order] / total if total > 0 else np.nan
+    return coordinates, shares
 
 
 def _numbers(ax: Axes, values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ __all__ = [
     "choose_rows",
     "missing_patterns",
     "observed_shares",
-    "principal_components",
     "r_squared",
     "r_squared_by_feature",
     "squared_errors",
@@ -123,39 +122,6 @@ def accuracy(x: Array, probabilities: Array, *, one_hot: bool) -> float:
     else:
         right = (probabilities >= 0.5)[known] == (x[known] == 1)
     return float(right.mean()) if right.size else float("nan")
-
-
-def principal_components(z: Array) -> tuple[Array, Array]:
-    """The coordinates of samples along their first two principal components, and the components' shares of variance.
-
-    Parameters
-    ----------
-    z : array of shape (n, Z)
-        One row a sample.
-
-    Returns
-    -------
-    coordinates : array of shape (n, 2)
-        The second are zeros if Z = 1. Each component points where its largest entry is positive.
-    shares : array of shape (2,)
-        NaN if the samples are all the same.
-
-    Examples
-    --------
-    >>> coordinates, shares = principal_components(np.array([[0.0, 1.0], [0.0, -1.0], [3.0, 0.0], [-3.0, 0.0]]))
-    >>> coordinates[2:, 0], shares
-    (array([ 3., -3.]), array([0.9, 0.1]))
-    """
-    centred = np.asarray(z, dtype=np.float64) - np.mean(z, axis=0)
-    eigenvalues, axes = np.linalg.eigh(centred.T @ centred)
-    order = [-1, -2][: len(axes)]
-    axes = axes[:, order]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(order))])
-    coordinates, shares = np.zeros((len(z), 2)), np.zeros(2)
-    coordinates[:, : len(order)] = centred @ axes
-    total = eigenvalues.sum()
-    shares[: len(order)] = eigenvalues[order] / total if total > 0 else np.nan
-    return coordinates, shares
 
 
 def observed_shares(x: Array) -> Array:

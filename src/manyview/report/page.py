@@ -23,7 +23,7 @@ from manyview.report.figures import (
     to_address,
 )
 from manyview.report.findings import Findings, Quality, kind_of, take_findings
-from manyview.report.measures import missing_patterns, observed_shares, principal_components
+from manyview.report.measures import missing_patterns, observed_shares
 from manyview.versions import versions
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ def _curves(model: Estimator) -> list[Picture]:
 
 def _maps(found: Findings, about: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The latent space in two dimensions, in each way that there is, coloured by each column."""
+    from manyview.plotting.latents import principal_components
+
     columns = [name for name in about if is_drawable(about[name])]
     xy, shares = principal_components(found.z)
     labels = tuple(
