@@ -135,7 +135,9 @@ WRONG = [
     (mv.MVAE, "model: {_target_: manyview.MVAE}\nlogger:\n  csv:\n    _target_: pytorch_lightning.loggers.CSVLoger", 4,
      "logger.csv: module 'pytorch_lightning.loggers' has no 'CSVLoger'; did you"),
     (mv.MVAE, "trainer: {_target_: mine.Trainer}", 1,
-     "trainer._target_: unknown target 'mine.Trainer'; did you"),
+     "trainer._target_: trainer: 'mine.Trainer' needs the module 'mine', which cannot be imported"),
+    (mv.MVAE, "trainer: {_target_: torch.nn.Linear}", 1,
+     "trainer._target_: trainer='torch.nn.Linear' is no subclass of pytorch_lightning"),
     # ---- what does not go together
     (mv.DVCCA, "model:\n  h_dim: 2", 2,
      "model.h_dim: 2, but there are no private latents; set private=True, or remove it"),

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from torch import nn
@@ -405,3 +406,26 @@ def test_a_data_module_of_ours_makes_no_file_of_the_other_library():
     """Without ``model._target_``, too."""
     module = {"_target_": "manyview.MultiviewDataModule", "data": {"genes": "genes.npy"}}
     assert mv.MVAE.from_config({"model": {"z_dim": 3}, "datamodule": module}).z_dim == 3
+
+
+def test_a_trainer_of_ones_own(monkeypatch):
+    """A subclass of Lightning's, with arguments of its own; it trains, and the configuration comes back."""
+    made = []
+
+    class Trainer(pl.Trainer):
+        def __init__(self, *, tag="", **options):
+            super().__init__(**options)
+            made.append(tag)
+
+    module = ModuleType("my_trainers")
+    module.Trainer = Trainer
+    monkeypatch.setitem(sys.modules, "my_trainers", module)
+    config = {"trainer": {"_target_": "my_trainers.Trainer", "tag": "mine", "max_epochs": 2}}
+    model = mv.MVAE.from_config({"model": {"z_dim": 2}, **config})
+    assert model.max_epochs == 2
+    again = mv.MVAE.from_config(model.to_config())
+    views = mv.datasets.make_multiview(40, (4, 3), random_state=0)
+    for each in (model, again):
+        each.verbose, each.random_state = False, 0
+        assert len(each.fit(views).history_) == 2
+    assert made == ["mine", "mine"]

@@ -28,6 +28,7 @@ __all__ = [
     "check_known",
     "check_values",
     "find_optimizer",
+    "find_trainer",
     "unknown",
 ]
 
@@ -303,6 +304,21 @@ def find_optimizer(name: str, spec: str | Mapping[str, Any], arguments: Mapping[
     cls = resolve_class(path, module, base, name)
     check_arguments(cls, settings, f"{name}_args")
     return cls, settings
+
+
+def find_trainer(options: Mapping[str, Any]) -> type[Any]:
+    """Lightning's Trainer, or the class of the user's own that the options name by ``_target_``.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be imported, or is no Trainer.
+    """
+    import pytorch_lightning as pl
+
+    if "_target_" not in options:
+        return pl.Trainer
+    return resolve_class(str(options["_target_"]), pl, pl.Trainer, "trainer")  # type: ignore[no-any-return]
 
 
 def check_arguments(function: Callable[..., Any], given: Mapping[str, Any], argument: str) -> list[str]:

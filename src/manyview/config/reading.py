@@ -15,7 +15,7 @@ from manyview.config.loading import load_config
 from manyview.config.multiviewae import is_theirs, place_of, translate
 from manyview.config.source import Source
 from manyview.imports import import_object, split_target
-from manyview.validation import TRAINER, check_values, unknown
+from manyview.validation import TRAINER, check_values, find_trainer, unknown
 
 if TYPE_CHECKING:
     from manyview.estimator import Estimator
@@ -156,14 +156,17 @@ def _check_class(section: dict[str, Any], path: str, cls: type[Estimator], sourc
 
 def _read_trainer(section: dict[str, Any], content: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Those arguments of Lightning's Trainer that are hyperparameters of ours, and the others in one mapping."""
-    if "_target_" in section:
-        source.check_keys("trainer._target_", [section.pop("_target_")], _TRAINERS, "target")
+    if section.get("_target_") in _TRAINERS:
+        del section["_target_"]
     ours = {name: section.pop(theirs) for theirs, name in TRAINER.items() if theirs in section}
     if not section:
         return ours
-    import pytorch_lightning as pl
-
-    source.check_keys("trainer", section, dict.fromkeys([*TRAINER, *inspect.signature(pl.Trainer).parameters]))
+    try:
+        parameters = inspect.signature(find_trainer(section)).parameters
+    except ValueError as error:
+        raise source.error("trainer._target_", str(error), "_target_") from None
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        source.check_keys("trainer", section, dict.fromkeys(["_target_", *TRAINER, *parameters]))
     for key, value in section.items():
         check_targets(value, _place(key, content), source)
     return {**ours, "trainer": section}

@@ -26,7 +26,7 @@ from manyview.objectives import Terms
 from manyview.seeding import seeded
 from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest
 from manyview.training.settings import NonFiniteObjectiveError, Outcome, TrainingSettings
-from manyview.validation import check_arguments
+from manyview.validation import check_arguments, find_trainer
 
 __all__ = ["train"]
 
@@ -450,7 +450,7 @@ def train(
     if checkpointing is not None:
         options["callbacks"] = [checkpointing, *options["callbacks"]]
     with quiet_lightning(), stop_on_interrupt(module):
-        trainer = pl.Trainer(**options)
+        trainer = find_trainer(settings.trainer)(**options)
         _check_processes(trainer, module)
         try:
             trainer.fit(module)
@@ -532,8 +532,9 @@ def _check_batch_norm(network: Network, n_rows: int, batch_size: int, n_processe
 
 def _trainer_options(settings: TrainingSettings) -> dict[str, Any]:
     """The arguments of Lightning's Trainer: ours, and the user's in ``trainer``."""
-    check_arguments(pl.Trainer, settings.trainer, "trainer")
-    theirs = settings.trainer.get("callbacks") or []
+    given = {name: value for name, value in settings.trainer.items() if name != "_target_"}
+    check_arguments(find_trainer(settings.trainer), given, "trainer")
+    theirs = given.get("callbacks") or []
     callbacks = [*(theirs if isinstance(theirs, list | tuple) else [theirs])]
     return {
         "accelerator": settings.device,
@@ -543,7 +544,7 @@ def _trainer_options(settings: TrainingSettings) -> dict[str, Any]:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
-        **settings.trainer,
+        **given,
         "max_epochs": settings.max_epochs,
         "callbacks": [*([ProgressBar()] if settings.verbose else []), *callbacks],
     }
