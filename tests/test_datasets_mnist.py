@@ -132,6 +132,17 @@ def test_what_is_lacking_is_downloaded_with_its_checksum(published, files, tmp_p
     ]  # fmt: skip
 
 
+def test_a_download_that_fails_says_where_to_put_the_file(published, tmp_path, monkeypatch):
+    class Pooch:
+        @staticmethod
+        def retrieve(url, known_hash, fname, path):
+            raise ConnectionError("no route")
+
+    monkeypatch.setitem(sys.modules, "pooch", Pooch)
+    with pytest.raises(OSError, match=r"images-idx3-ubyte.gz could not .*\(no route\); .* into .*mnist, or .*DATA"):
+        fetch_mnist(tmp_path, split="test")
+
+
 @pytest.mark.parametrize("load", [fetch_mnist, binary_mnist, mnist_halves, polymnist])
 def test_an_unknown_split(load, folder):
     with pytest.raises(ValueError, match="split='tset' is unknown; did you mean 'test'"):

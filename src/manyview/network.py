@@ -167,21 +167,39 @@ class Network(nn.Module):
         return eta.view(*z.shape[:-1], *eta.shape[1:])
 
     def log_lik(
-        self, z: Float[Tensor, "*S B Z"], batch: Batch, h: Float[Tensor, "*S M B H"] | None = None
+        self,
+        z: Float[Tensor, "*S B Z"],
+        batch: Batch,
+        h: Float[Tensor, "*S M B H"] | None = None,
+        sources: Sequence[Sequence[int]] | None = None,
     ) -> Float[Tensor, "*S M B"]:
-        """The log-likelihoods log p(x_m | z, h_m), in nats, as densities of the data as given; 0 for absent views."""
-        rows = [
-            self._log_density(self.decode(z, m, None if h is None else h[..., m, :, :], batch.covariates), batch, m)
-            for m in range(len(self.decoders))
-        ]
+        """The log-likelihoods log p(x_m | z, h_m), in nats, as densities of the data as given; 0 for absent views.
+
+        Given the `sources` of each view, positions along the first axis of z, the view is decoded from these alone,
+        and its log-likelihoods from others are 0.
+        """
+        rows = []
+        for m in range(len(self.decoders)):
+            code, h_m = z, None if h is None else h[..., m, :, :]
+            if sources is None:
+                rows.append(self._log_density(self.decode(code, m, h_m, batch.covariates), batch, m))
+                continue
+            here = torch.tensor(sources[m], device=z.device)
+            eta = self.decode(code[here], m, None if h_m is None else h_m[here], batch.covariates)
+            row = self._log_density(eta, batch, m)
+            rows.append(row.new_zeros(z.shape[:-1]).index_copy(0, here, row))
         matrix = torch.stack(rows, dim=-2)
         return matrix if batch.present is None else matrix * batch.present.T
 
     def reconstruction(
-        self, z: Float[Tensor, "*S B Z"], batch: Batch, h: Float[Tensor, "*S M B H"] | None = None
+        self,
+        z: Float[Tensor, "*S B Z"],
+        batch: Batch,
+        h: Float[Tensor, "*S M B H"] | None = None,
+        sources: Sequence[Sequence[int]] | None = None,
     ) -> Float[Tensor, "*S M B"]:
         """The reconstruction matrix L: log-likelihoods times the weights of their views, for objectives."""
-        log_lik = self.log_lik(z, batch, h)
+        log_lik = self.log_lik(z, batch, h, sources)
         return log_lik if self.weights is None else log_lik * self.weights
 
     def self_reconstruction(self, z: Float[Tensor, "M B Z"], batch: Batch) -> Float[Tensor, "M B"]:

@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 
 from manyview.data.stored import Dataset
 from manyview.data.views import Views
-from manyview.datasets.folders import home, pooch
+from manyview.datasets.folders import download, home
 from manyview.messages import closest
 from manyview.seeding import as_seed
 
@@ -302,7 +302,7 @@ def _read_idx(place: Path, name: str, shape: tuple[int, ...], download_if_missin
                 "or let download_if_missing=True"
             )
         url = f"{MNIST_URL}{name}.gz"
-        found = [Path(pooch().retrieve(url, known_hash=f"md5:{md5}", fname=f"{name}.gz", path=place / "mnist"))]
+        found = [download(url, place / "mnist" / f"{name}.gz", f"md5:{md5}")]
     path = found[0]
     content = path.read_bytes()
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from manyview.data.views import Views
-from manyview.datasets.folders import home, pooch
+from manyview.datasets.folders import download, home
 
 __all__ = ["fetch_mfeat", "load_breast_cancer_views", "load_digits", "load_nutrimouse"]
 
@@ -180,8 +180,7 @@ def fetch_mfeat(
                 "name another data_home, or let download_if_missing=True"
             )
         # No checksum is published: what is read is checked by its content.
-        archive = pooch().retrieve(MFEAT_URL, known_hash=None, fname=MFEAT_ARCHIVE, path=place / "mfeat")
-        folder = _open_archive(Path(archive))
+        folder = _open_archive(download(MFEAT_URL, place / "mfeat" / MFEAT_ARCHIVE, None))
     views = Views({name: _read_mfeat(folder, f"mfeat-{name}", width) for name, width in MFEAT_WIDTHS.items()})
     return (views, MFEAT_LABELS.copy()) if return_labels else views
 
@@ -313,7 +312,7 @@ def _read_nutrimouse(place: Path, name: str, download_if_missing: bool) -> tuple
             )
         known = f"sha256:{NUTRIMOUSE_CHECKSUMS[name]}"
         url = f"{NUTRIMOUSE_URL}{name}.csv"
-        found = [Path(pooch().retrieve(url, known_hash=known, fname=f"{name}.csv", path=place / "nutrimouse"))]
+        found = [download(url, place / "nutrimouse" / f"{name}.csv", known)]
     with found[0].open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     return found[0], header, rows

@@ -67,4 +67,5 @@ class MEMVAE(GaussianVariational):
         members = torch.cat([joint, torch.eye(len(batch.x), dtype=torch.bool, device=joint.device)])
         # The product of an absent view with the prior is the prior, whose bound is zero: it needs no mask.
         q = subset_products(experts, members, batch.present, prior_expert=not self.sparse)
-        return elbo(network.reconstruction(q.rsample(), batch), network.latent.kl(q), beta=beta, weights=members)
+        own = [(0, 1 + m) for m in range(len(batch.x))]  # each view has a part in the joint bound and in its own
+        return elbo(network.reconstruction(q.rsample(), batch, sources=own), network.latent.kl(q), beta=beta)
