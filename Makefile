@@ -19,10 +19,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint docs bench clean
+.PHONY: help install demo test lint docs bench bench-table2 clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the package and everything that developing it takes
 	@echo "Ready: $(BIN)/python has manyview."
@@ -65,6 +65,12 @@ docs: $(INSTALLED_DOCS) ## build the documentation in docs/_build/html
 bench: $(INSTALLED) ## run the benchmarks
 	@echo "Running the benchmarks ..."
 	@$(BIN)/python benchmarks/run.py
+
+# What may be given: QUICK=1, ROWS="polymnist/mopoe all/mfeat", SEEDS="0 1", DEVICE=cuda, MINUTES=9, JOBS=1.
+bench-table2: $(INSTALLED) ## reproduce published results; QUICK=1 for a version of some minutes
+	@echo "Reproducing published results; what is done goes to build/table2, and is not done again ..."
+	@$(BIN)/python benchmarks/table2/run.py $(ROWS) $(if $(QUICK),--quick) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(JOBS),--jobs $(JOBS))
 
 clean: ## remove what the other targets wrote, except .venv
 	@echo "Removing outputs and caches ..."

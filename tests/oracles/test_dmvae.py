@@ -367,3 +367,18 @@ def test_each_view_predicts_the_other_nearly_as_well_as_can_be(cls):
         explained, possible = (1 - ((x - guess) ** 2).mean() / x.var(0).mean() for guess in (found, best))
         assert possible > 0.4
         assert explained > 0.95 * possible
+
+
+# ---- the reconstruction matrix --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["complete", "features"])
+def test_log_likelihoods_from_chosen_sources_are_those_of_the_whole_matrix(case):
+    network, batch = make_network(DMVAE(z_dim=Z, h_dim=H)), make_data(case)
+    z, h = draws((S, B, Z), (S, M, B, H))
+    sources = [(0, 2), (1,), tuple(range(S))][:M]
+    whole, some = network.log_lik(z, batch, h), network.log_lik(z, batch, h, sources)
+    for m, chosen in enumerate(sources):
+        others = [s for s in range(S) if s not in chosen]
+        torch.testing.assert_close(some[list(chosen), m], whole[list(chosen), m])
+        assert (some[others, m] == 0).all()
