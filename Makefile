@@ -19,7 +19,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint docs bench bench-table2 clean
+.PHONY: help install demo test lint docs bench bench-table2 bench-peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,8 +69,12 @@ bench: $(INSTALLED) ## run the benchmarks
 # What may be given: QUICK=1, ROWS="polymnist/mopoe all/mfeat", SEEDS="0 1", DEVICE=cuda, MINUTES=9, JOBS=1.
 bench-table2: $(INSTALLED) ## reproduce published results; QUICK=1 for a version of some minutes
 	@echo "Reproducing published results; what is done goes to build/table2, and is not done again ..."
-	@$(BIN)/python benchmarks/table2/run.py $(ROWS) $(if $(QUICK),--quick) $(if $(SEEDS),--seeds $(SEEDS)) \
+	@$(BIN)/python -m benchmarks.table2.run $(ROWS) $(if $(QUICK),--quick) $(if $(SEEDS),--seeds $(SEEDS)) \
 		$(if $(DEVICE),--device $(DEVICE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(JOBS),--jobs $(JOBS))
+
+bench-peers: $(INSTALLED) ## quality and time beside two other libraries, in environments that it makes
+	@echo "Comparing with multiviewae and multivae; their environments and the results go to build/peers ..."
+	@$(BIN)/python -m benchmarks.peers.compare $(if $(SEEDS),--seeds $(SEEDS))
 
 clean: ## remove what the other targets wrote, except .venv
 	@echo "Removing outputs and caches ..."

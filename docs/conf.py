@@ -1,5 +1,8 @@
 """How Sphinx builds the documentation."""
 
+import sys
+from pathlib import Path
+
 import manyview
 
 project = "manyview"
@@ -21,8 +24,14 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 suppress_warnings = ["myst.header"]
 
 html_theme = "furo"
 html_title = f"manyview {version}"
+
+# The tables of the benchmarks are made of their results.
+sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks.pages import write_pages  # noqa: E402
+
+write_pages(Path(__file__).parent / "_generated")

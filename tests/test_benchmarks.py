@@ -1,39 +1,24 @@
 """The benchmark of published tables: its rows are models, its runs go on where they stopped, its tables add up."""
 
-import importlib.util
 import json
 import math
 import statistics
-import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 
 import manyview as mv
-
-FOLDER = Path(__file__).parents[1] / "benchmarks" / "table2"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"table2_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def folder_on_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in ("tasks", "networks", "rows", "table"):
-        sys.modules.pop(name, None)
+from benchmarks.layout import as_markdown
+from benchmarks.table2 import tasks
+from benchmarks.table2.rows import read_rows
+from benchmarks.table2.run import Run, perform
+from benchmarks.table2.table import PCA, comparison_table, published_table
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_every_row_is_a_model_that_can_be_made(quick, folder_on_path):
-    rows = load("rows").read_rows(["binary_mnist", "polymnist", "all"], quick)
+def test_every_row_is_a_model_that_can_be_made(quick):
+    rows = read_rows(["binary_mnist", "polymnist", "all"], quick)
     assert {"binary_mnist/jmvae", "polymnist/mopoe"} <= set(rows)
     if not quick:
         for data in ("mfeat", "binary_mnist", "polymnist"):
@@ -44,15 +29,13 @@ def test_every_row_is_a_model_that_can_be_made(quick, folder_on_path):
         assert model.max_epochs == spec.get("evaluate_at", [model.max_epochs])[-1], name
 
 
-def test_a_row_that_is_not_there(folder_on_path):
+def test_a_row_that_is_not_there():
     with pytest.raises(SystemExit, match=r"there is no row 'binary_mnist/jmvea'; there are .*binary_mnist/jmvae"):
-        load("rows").read_rows(["binary_mnist/jmvea"], False)
+        read_rows(["binary_mnist/jmvea"], False)
 
 
 @pytest.fixture
-def task(folder_on_path, monkeypatch):
-    import tasks
-
+def task(monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 80)
     sign = np.where(labels == 1, 1.0, -1.0)[:, None]
@@ -66,21 +49,20 @@ def task(folder_on_path, monkeypatch):
     return made
 
 
-def make_run(module, out, **changes):
+def make_run(out, **changes):
     config = {"model": {"_target_": "manyview.MVAE", "z_dim": 1, "batch_size": 20}, "trainer": {"max_epochs": 40}}
     given = {
         "row": "test/mvae", "data": {"name": "signs"}, "model": "MVAE", "config": config, "protocol": "quick",
         "seed": 0, "evaluate_at": (3, 40), "n_draws": 50, "device": "cpu", "precision": "32-true",
         "out": str(out), "until": None,
     }  # fmt: skip
-    return module.Run(**{**given, **changes})
+    return Run(**{**given, **changes})
 
 
 def test_a_run_goes_on_from_one_evaluation_to_the_next(task, tmp_path):
-    module = load("run")
-    run = make_run(module, tmp_path)
+    run = make_run(tmp_path)
     lines = []
-    while (line := module.perform(run)) is not None:
+    while (line := perform(run)) is not None:
         lines.append(line)
         (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [line["epochs"] for line in lines] == [3, 40]
@@ -98,20 +80,22 @@ def test_a_run_goes_on_from_one_evaluation_to_the_next(task, tmp_path):
     assert len(history) == 41
 
 
-def test_another_configuration_is_another_run(tmp_path, folder_on_path):
-    module = load("run")
-    run = make_run(module, tmp_path)
-    assert run.name == make_run(module, tmp_path / "elsewhere", device="cuda").name
+def test_another_configuration_is_another_run(tmp_path):
+    run = make_run(tmp_path)
+    assert run.name == make_run(tmp_path / "elsewhere", device="cuda").name
     for changes in ({"seed": 1}, {"protocol": "full"}, {"precision": "bf16-mixed"}, {"data": {"name": "others"}}):
-        assert run.name != make_run(module, tmp_path, **changes).name
+        assert run.name != make_run(tmp_path, **changes).name
     config = {**run.config, "trainer": {"max_epochs": 41}}
-    assert run.name != make_run(module, tmp_path, config=config).name
+    assert run.name != make_run(tmp_path, config=config).name
 
 
-def test_a_run_out_of_time_is_kept_and_not_reported(task, tmp_path):
-    module = load("run")
-    assert module.perform(make_run(module, tmp_path, until=0.0)) is None
-    assert not (tmp_path / "results.jsonl").exists()
+def test_a_run_out_of_time_is_kept_to_be_gone_on_with(task, tmp_path):
+    assert perform(make_run(tmp_path, until=0.0)) is None
+    assert not (tmp_path / "checkpoints").exists()
+    run = make_run(tmp_path, evaluate_at=(10**6,), until=time.time() + 2)
+    assert perform(run) is None
+    assert any((tmp_path / "checkpoints" / run.name).iterdir())
+    assert not (tmp_path / "histories").exists()
 
 
 def line(row, seed, epochs, **measures):
@@ -122,12 +106,11 @@ def line(row, seed, epochs, **measures):
     }  # fmt: skip
 
 
-def test_the_table_has_means_and_deviations_over_seeds(folder_on_path):
-    table = load("table")
+def test_the_table_has_means_and_deviations_over_seeds():
     values = [-87.0, -86.0, -86.5]
     lines = [line("binary_mnist/jmvae", seed, 500, log_likelihood=value) for seed, value in enumerate(values)]
     lines.insert(0, line("binary_mnist/jmvae", 0, 100, log_likelihood=-99.0))  # an earlier evaluation
-    head, rows = table.published_table(lines, "full")
+    head, rows = published_table(lines, "full")
     found = dict(zip(head, rows[0], strict=True))
     sd = math.sqrt(sum((value + 86.5) ** 2 for value in values) / 2)
     assert found["manyview"] == f"-86.50 ± {sd:.2f}"
@@ -137,21 +120,20 @@ def test_the_table_has_means_and_deviations_over_seeds(folder_on_path):
     assert "log p" in found["measure"]
 
 
-def test_unfinished_runs_say_so_and_coherence_is_in_percent(folder_on_path):
-    table = load("table")
+def test_unfinished_runs_say_so_and_coherence_is_in_percent():
     lines = [line("polymnist/mopoe", seed, 30, coherence={"1": 0.1 + seed, "2": 0.3}) for seed in (0, 1)]
-    head, rows = table.published_table(lines, "full")
+    head, rows = published_table(lines, "full")
     found = dict(zip(head, rows[0], strict=True))
     assert (found["manyview"], found["epochs"]) == ("60/30", "30 of 500")
 
 
-def test_models_are_ordered_by_accuracy_and_what_they_lack_is_a_dash(folder_on_path):
-    table = load("table")
+def test_models_are_ordered_by_accuracy_and_what_they_lack_is_a_dash():
     lines = [
         line("all/mfeat:AE", 0, 5, knn_accuracy=0.5, coherence_mean=0.2),
-        {**line("all/mfeat:MVAE", 0, 5, knn_accuracy=0.9, coherence_mean=0.2, log_likelihood=-3.0), "model": "B"},
+        line("all/mfeat:MVAE", 0, 5, knn_accuracy=0.9, coherence_mean=0.2, log_likelihood=-3.0, **{PCA: 0.7}),
     ]
-    head, rows = table.comparison_table(lines, "mfeat", "full")
-    assert [row[head.index("k-NN accuracy")] for row in rows] == ["0.900", "0.500"]
-    assert [row[head.index("log-likelihood")] for row in rows] == ["-3.0", "–"]
-    assert table.as_markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    head, rows = comparison_table(lines, "mfeat", "full")
+    assert [row[head.index("k-NN accuracy")] for row in rows] == ["0.900", "0.700", "0.500"]
+    assert [row[head.index("log-likelihood")] for row in rows] == ["-3.0", "–", "–"]
+    assert rows[1][0] == "PCA"
+    assert as_markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"

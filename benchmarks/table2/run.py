@@ -4,7 +4,7 @@ Each YAML file is a row, or with ``models`` one row a model. Each seed of a row 
 where it was stopped, and writes one JSON line for each number of epochs in ``evaluate_at``. Runs that are in the
 results are not done again.
 
-    python benchmarks/table2/run.py [row ...] [--quick] [--seeds 0 1] [--jobs 2] [--device cuda] [--minutes 9]
+    python -m benchmarks.table2.run [row ...] [--quick] [--seeds 0 1] [--jobs 2] [--device cuda] [--minutes 9]
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import HERE, read_rows
+from benchmarks.layout import read_lines
+from benchmarks.table2.rows import HERE, read_rows
 
 # The part of the time of a call that training may take; the rest is for the last epoch and for measuring.
 SHARE = 0.8
@@ -79,15 +80,11 @@ def runs(args: argparse.Namespace) -> Iterator[Run]:
             )
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file, if there is one."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def prepare(todo: list[Run], out: Path) -> None:
     """Train the classifiers that runs share, before they want them at the same time."""
     import torch
-    from tasks import load
+
+    from benchmarks.table2.tasks import load
 
     torch.set_num_threads(os.cpu_count() or 1)
     for data in {json.dumps(run.data): run.data for run in todo}.values():
@@ -99,15 +96,15 @@ def perform(run: Run) -> dict[str, Any] | None:
     """Train up to the next number of epochs that is not in the results, and measure; None once all are."""
     import torch
     from pytorch_lightning.callbacks import Timer
-    from tasks import load
 
     import manyview as mv
+    from benchmarks.table2.tasks import load
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1 if run.device == "cpu" else os.cpu_count() or 1)
     out = Path(run.out)
-    before = [line for line in read_results(out / "results.jsonl") if line["run"] == run.name]
+    before = [line for line in read_lines([out / "results.jsonl"]) if line["run"] == run.name]
     done = max((line["epochs"] for line in before), default=0)
     epochs = next((n for n in run.evaluate_at if n > done), None)
     if epochs is None or (run.until is not None and time.time() > run.until):
@@ -194,9 +191,9 @@ def main() -> None:
                         file.write(json.dumps(line) + "\n")
                     print(f"{run.row}, seed {run.seed}, {line['epochs']} epochs: {line['seconds']:.0f} s", flush=True)
                     pending[pool.submit(perform, run)] = run
-    from table import print_tables
+    from benchmarks.table2.table import print_tables
 
-    print_tables([line for line in read_results(results) if line["protocol"] == ("quick" if args.quick else "full")])
+    print_tables([line for line in read_lines([results]) if line["protocol"] == ("quick" if args.quick else "full")])
     sys.exit(failed)
 
 

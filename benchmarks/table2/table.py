@@ -6,13 +6,13 @@ python benchmarks/table2/table.py [results.jsonl ...] [--markdown]
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rows import HERE, load_row
+from benchmarks.layout import Rows, as_markdown, as_text, mean_sd, read_lines
+from benchmarks.table2.rows import HERE, load_row
 
 TITLES = {
     "binary_mnist": "BinaryMNIST: images in black and white, and labels",
@@ -20,13 +20,9 @@ TITLES = {
     "mfeat": "Multiple Features: six tables of the same 2,000 numerals",
 }
 
+PCA = "knn_accuracy of PCA"
+
 Line = Mapping[str, Any]
-Rows = list[list[str]]
-
-
-def read_lines(paths: Iterable[Path]) -> list[Line]:
-    """The JSON lines of some files."""
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
 def latest(lines: Iterable[Line]) -> dict[tuple[str, str], list[Line]]:
@@ -40,14 +36,6 @@ def latest(lines: Iterable[Line]) -> dict[tuple[str, str], list[Line]]:
     for (row, protocol, _), line in by_run.items():
         groups.setdefault((row, protocol), []).append(line)
     return groups
-
-
-def mean_sd(values: Sequence[float], digits: int) -> str:
-    """The mean of the seeds and their standard deviation, if there are several."""
-    if not values:
-        return "–"
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def _of(lines: Sequence[Line], name: str, digits: int = 2, factor: float = 1) -> str:
@@ -102,6 +90,9 @@ def comparison_table(lines: Iterable[Line], data: str, protocol: str) -> tuple[l
         cells = [_of(seeds, "log_likelihood", 1), _of(seeds, "coherence_mean", 3), _of(seeds, "knn_accuracy", 3)]
         seconds = mean_sd([line["cpu_seconds"] for line in seeds], 0)
         rows.append([seeds[0]["model"], *cells, seconds, mean_sd(epochs, 0), str(len(seeds))])
+    # The same for every model of as many dimensions as MVAE has.
+    pca = [_of(seeds[:1], PCA, 3) for row, seeds in groups.items() if row == f"all/{data}:MVAE"]
+    rows += [["PCA", "–", "–", accuracy, "–", "–", "–"] for accuracy in pca if accuracy != "–"]
     return head, sorted(rows, key=lambda row: row[3], reverse=True)
 
 
@@ -119,18 +110,6 @@ MEASURES: dict[str, dict[str, Show]] = {
 }
 
 
-def as_text(head: Sequence[str], rows: Rows) -> str:
-    """Columns side by side."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-
-def as_markdown(head: Sequence[str], rows: Rows) -> str:
-    """A table for the documentation."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
-
-
 def tables(lines: Sequence[Line]) -> dict[str, tuple[str, list[str], Rows]]:
     """By name, the title, head and rows of every table that the lines have something for."""
     found = {}
@@ -145,13 +124,6 @@ def print_tables(lines: Sequence[Line], show: Callable[[Sequence[str], Rows], st
     """Print them one after the other."""
     for title, head, rows in tables(lines).values():
         print(f"\n{title}\n\n{show(head, rows)}")
-
-
-def write_pages(folder: Path) -> None:
-    """Write each table of the results that are kept with the code to a Markdown file of its name."""
-    folder.mkdir(exist_ok=True)
-    for name, (_, head, rows) in tables(read_lines(sorted(HERE.glob("results/*.jsonl")))).items():
-        (folder / f"{name}.md").write_text(as_markdown(head, rows) + "\n")
 
 
 def main() -> None:
