@@ -10,6 +10,8 @@ import pytest
 
 import manyview as mv
 from benchmarks.layout import as_markdown
+from benchmarks.peers import compare as peers
+from benchmarks.peers.run import run_peer
 from benchmarks.table2 import tasks
 from benchmarks.table2.rows import read_rows
 from benchmarks.table2.run import Run, perform
@@ -137,3 +139,27 @@ def test_models_are_ordered_by_accuracy_and_what_they_lack_is_a_dash():
     assert [row[head.index("log-likelihood")] for row in rows] == ["-3.0", "–", "–"]
     assert rows[1][0] == "PCA"
     assert as_markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_peers_stand_beside_each_other():
+    def answer(library, seed, accuracy, error=None):
+        return {
+            "data": "mfeat", "model": "MVAE", "library": library, "seed": seed, "error": error,
+            "knn_accuracy": accuracy, "log_likelihood": None if library == "multivae" else {"value": -10.0 - seed},
+            "epoch_cpu_seconds": [9.0, 1.0, 3.0, 2.0], "fit_cpu_seconds": 15.0,
+        }  # fmt: skip
+
+    lines = [answer("multivae", 0, 0.5), answer("manyview", 0, 0.8), answer("manyview", 1, 0.9)]
+    lines.append(answer("multiviewae", 0, None, error="it does not train"))
+    head, rows = peers.table(lines, "mfeat")
+    found = {row[1]: dict(zip(head, row, strict=True)) for row in rows}
+    assert list(found) == ["manyview", "multiviewae", "multivae"]
+    assert found["manyview"]["k-NN accuracy"] == "0.850"
+    assert (found["manyview"]["log-likelihood"], found["multivae"]["log-likelihood"]) == ("-10.5", "–")
+    assert found["manyview"]["CPU s an epoch"] == "2.000"  # the median but for the first
+    assert found["multiviewae"]["k-NN accuracy"] == "fails"
+
+
+def test_a_peer_that_cannot_run_says_why(tmp_path):
+    answer = run_peer("another", {"model": "MVAE", "threads": 1}, tmp_path)
+    assert "there is no peer 'another'" in answer["error"]

@@ -134,11 +134,11 @@ def _tensor(images: np.ndarray) -> Tensor:
 
 
 def _train(network: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: int) -> None:
-    size = 64
+    size = 256
     x, y = _tensor(images), torch.from_numpy(labels).long()
     n_steps = epochs * math.ceil(len(x) / size)
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=n_steps)
+    optimizer = torch.optim.Adam(network.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=n_steps)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(size):
             optimizer.zero_grad()

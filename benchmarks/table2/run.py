@@ -98,34 +98,37 @@ def perform(run: Run) -> dict[str, Any] | None:
     from pytorch_lightning.callbacks import Timer
 
     import manyview as mv
+    from benchmarks.table2.stopwatch import Stopwatch
     from benchmarks.table2.tasks import load
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1 if run.device == "cpu" else os.cpu_count() or 1)
     out = Path(run.out)
-    before = [line for line in read_lines([out / "results.jsonl"]) if line["run"] == run.name]
-    done = max((line["epochs"] for line in before), default=0)
+    done = max((line["epochs"] for line in read_lines([out / "results.jsonl"]) if line["run"] == run.name), default=0)
     epochs = next((n for n in run.evaluate_at if n > done), None)
     if epochs is None or (run.until is not None and time.time() > run.until):
         return None
     task = load(out / "classifiers", **run.data)
-    trainer: dict[str, Any] = {"precision": run.precision}
+    stopwatch = Stopwatch(out / "times" / f"{run.name}.json")
+    callbacks: list[Any] = [stopwatch]
     stop_at = None if run.until is None else time.time() + SHARE * (run.until - time.time())
     if stop_at is not None:
-        trainer["callbacks"] = Timer(duration={"seconds": int(stop_at - time.time()) + 1}, interval="epoch")
+        callbacks.append(Timer(duration={"seconds": int(stop_at - time.time()) + 1}, interval="epoch"))
     model: mv.Estimator = getattr(mv, run.model)(
-        cfg=run.config, random_state=run.seed, device=run.device, verbose=False, trainer=trainer
+        cfg=run.config,
+        random_state=run.seed,
+        device=run.device,
+        verbose=False,
+        trainer={"precision": run.precision, "callbacks": callbacks},
     )
-    clock = time.perf_counter(), time.process_time()
     model.fit(task.train, checkpoint=out / "checkpoints" / run.name, resume=True, max_epochs=epochs)
-    seconds, cpu_seconds = time.perf_counter() - clock[0], time.process_time() - clock[1]
+    seconds, cpu_seconds = stopwatch.read()
     if stop_at is not None and time.time() > stop_at and len(model.history_) < epochs:
         return None  # to be gone on with
     history = out / "histories" / f"{run.name}.csv"
     history.parent.mkdir(parents=True, exist_ok=True)
     model.history_.round(4).to_csv(history)
-    clock_2 = time.perf_counter()
     last = epochs == run.evaluate_at[-1]
     measures = task.measure(model, n_draws=run.n_draws if last else min(run.n_draws, 100), quickly=not last)
     return {
@@ -134,9 +137,8 @@ def perform(run: Run) -> dict[str, Any] | None:
         "epochs": epochs,
         "of_epochs": run.evaluate_at[-1],
         "trained_epochs": len(model.history_),
-        "seconds": round(seconds + sum(line["seconds"] for line in before), 1),
-        "cpu_seconds": round(cpu_seconds + sum(line["cpu_seconds"] for line in before), 1),
-        "measuring_seconds": round(time.perf_counter() - clock_2, 1),
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
         "n_parameters": sum(parameter.numel() for parameter in model.network_.parameters()),
         "n_draws": run.n_draws if last else min(run.n_draws, 100),
         "measures": measures,
