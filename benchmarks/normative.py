@@ -10,7 +10,7 @@ reference of 89 (p-values are ranks among it).
 Settings were chosen on the splits 100 to 104, and are reported on others. Splits draw from the same tumours: what is
 chosen on some is not independent of others, and the spread over splits is less than that over new data.
 
-    python benchmarks/normative.py [--splits 10] [--first 0] [--out FILE.jsonl]
+    python -m benchmarks.normative [--splits 10] [--first 0] [--out FILE.jsonl]
 """
 
 import argparse
@@ -30,9 +30,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 import manyview as mv
+from benchmarks.layout import as_text, mean_sd
 from manyview.metrics import feature_deviation, latent_deviation
 
-# Fewer than 200 samples are two steps an epoch. Linear networks do not overfit: they train to the end, on all samples.
+# Fewer than 200 samples are two steps an epoch. Linear networks overfit little: they train to the end, on all samples.
 LINEAR = {
     "encoder": {"hidden": []},
     "decoder": {"hidden": []},
@@ -40,8 +41,8 @@ LINEAR = {
     "max_epochs": 1000,
     "validation_fraction": 0,
 }
-# MVAE needs dimensions for what is particular to a view. What a single view can tell of all of them, which is what a
-# latent of MoPoEVAE holds, are two: further ones blur the mean over subsets.
+# On the splits 100 to 104, MVAE reaches 0.95 to 0.97 with 5 to 10 dimensions. MoPoEVAE, whose latent every view alone
+# has to tell, reaches 0.95 with two and 0.94 with more.
 MODELS = {
     "MVAE": (mv.MVAE, {"z_dim": 10} | LINEAR),
     "MoPoEVAE": (mv.MoPoEVAE, {"z_dim": 2} | LINEAR),
@@ -87,6 +88,18 @@ def run(views, benign, seed):
         yield type(detector).__name__, test, scores, ranks(scores, of_reference), seconds
 
 
+def table(lines):
+    """One row a method: means over splits."""
+    head = ["method", "AUC", "false positives at p < 0.05", "seconds to fit", "splits"]
+    rows = []
+    for method in dict.fromkeys(line["method"] for line in lines):
+        of = [line for line in lines if line["method"] == method]
+        auc, rate, seconds = ([line[key] for line in of] for key in ("auc", "false_positive_rate", "seconds"))
+        times = f"{statistics.fmean(seconds):.2f}"
+        rows.append([method, mean_sd(auc, 3), f"{statistics.fmean(rate):.3f}", times, str(len(of))])
+    return head, rows
+
+
 def main(n_splits, first, out):
     views, label = mv.datasets.load_breast_cancer_views()
     benign = label == "benign"
@@ -98,11 +111,7 @@ def main(n_splits, first, out):
             lines.append(line | {"false_positive_rate": float(rate), "seconds": seconds})
             if out:
                 out.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    print(f"{f'{n_splits} splits':30}  AUC, mean ± sd   false positives  seconds")
-    for method in dict.fromkeys(line["method"] for line in lines):
-        columns = [[line[key] for line in lines if line["method"] == method] for key in list(lines[0])[3:]]
-        auc, rate, seconds = (statistics.mean(column) for column in columns)
-        print(f"{method:30}  {auc:.3f} ± {statistics.pstdev(columns[0]):.3f}    {rate:15.3f}  {seconds:7.2f}")
+    print(as_text(*table(lines)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks import normative
 from benchmarks.layout import as_markdown, read_lines
 from benchmarks.peers import compare
 from benchmarks.table2 import table
@@ -18,5 +19,7 @@ def write_pages(folder: Path) -> None:
     lines = read_lines([HERE / "peers" / "results.jsonl"])
     for name in compare.DATA:
         found[f"peers-{name}"] = ("", *compare.table(lines, name))
+    found["normative"] = ("", *normative.table(read_lines([HERE / "normative.jsonl"])))
     for name, (_, head, rows) in found.items():
-        (folder / f"{name}.md").write_text(as_markdown(head, rows) + "\n", encoding="utf-8")
+        page = as_markdown(head, rows) if rows else "*Not run yet.*"
+        (folder / f"{name}.md").write_text(page + "\n", encoding="utf-8")

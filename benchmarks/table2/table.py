@@ -111,19 +111,20 @@ MEASURES: dict[str, dict[str, Show]] = {
 
 
 def tables(lines: Sequence[Line]) -> dict[str, tuple[str, list[str], Rows]]:
-    """By name, the title, head and rows of every table that the lines have something for."""
+    """By name, the title, head and rows of every table."""
     found = {}
     for protocol in ("full", "quick"):
         found[f"table2-{protocol}"] = (f"Table 2, {protocol} protocol", *published_table(lines, protocol))
         for data, title in TITLES.items():
             found[f"{data}-{protocol}"] = (title, *comparison_table(lines, data, protocol))
-    return {name: table for name, table in found.items() if table[2]}
+    return found
 
 
 def print_tables(lines: Sequence[Line], show: Callable[[Sequence[str], Rows], str] = as_text) -> None:
-    """Print them one after the other."""
+    """Print those that the lines have something for."""
     for title, head, rows in tables(lines).values():
-        print(f"\n{title}\n\n{show(head, rows)}")
+        if rows:
+            print(f"\n{title}\n\n{show(head, rows)}")
 
 
 def main() -> None:
