@@ -54,15 +54,15 @@ def _work(lines: Sequence[Line]) -> list[str]:
     of = "" if all(line["epochs"] == line["of_epochs"] for line in lines) else f" of {epochs[-1][1]}"
     fewest, most = epochs[0][0], epochs[-1][0]
     told = f"{most}" if fewest == most else f"{fewest}–{most}"
-    minutes = statistics.fmean(line["cpu_seconds" if line["device"] == "cpu" else "seconds"] for line in lines) / 60
+    wall, cpu = (statistics.fmean(line[key] for line in lines) / 60 for key in ("seconds", "cpu_seconds"))
     machine = lines[-1]["machine"]["device"]
     precision = "" if lines[-1]["precision"] == "32-true" else f", {lines[-1]['precision']}"
-    return [f"{len(lines)}", told + of, f"{minutes:.1f} min", machine + precision]
+    return [f"{len(lines)}", told + of, f"{wall:.1f} min ({cpu:.1f})", machine + precision]
 
 
 def published_table(lines: Iterable[Line], protocol: str) -> tuple[list[str], Rows]:
     """Beside each published figure, ours."""
-    head = ["model", "measure", "paper", "multi-view-AE", "manyview", "seeds", "epochs", "time", "machine"]
+    head = ["model", "measure", "paper", "multi-view-AE", "manyview", "seeds", "epochs", "time (CPU)", "machine"]
     groups, rows = latest(lines), []
     for path in sorted(HERE.glob("*/*.yaml")):
         spec = load_row(path)
