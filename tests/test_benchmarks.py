@@ -44,9 +44,7 @@ def task(monkeypatch):
     data = {"a": np.hstack([sign, sign, sign]), "b": np.hstack([sign, -sign])}
     views = mv.Views({name: x + 0.1 * rng.normal(size=x.shape) for name, x in data.items()})
     classifiers = {"a": lambda x: (x[:, 0] > 0).astype(int), "b": lambda x: (x[:, 0] > 0).astype(int)}
-    made = tasks.Task(
-        views[:60], views[:60], labels[:60], views[60:], labels[60:], classifiers, likelihood="log_likelihood"
-    )
+    made = tasks.Task(views[:60], views[:60], labels[:60], views[60:], labels[60:], classifiers, {})
     monkeypatch.setitem(tasks.TASKS, "signs", lambda folder: made)
     return made
 

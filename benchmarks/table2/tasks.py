@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 import manyview as mv
 from benchmarks.table2.networks import digit_classifier
-from manyview.datasets import binary_mnist, fetch_mfeat, fetch_mnist, polymnist
+from manyview.datasets import BinarisedDataset, binary_mnist, fetch_mfeat, fetch_mnist, polymnist
 
 Measures = dict[str, Any]
 
@@ -35,17 +35,15 @@ class Task:
     test: Any
     test_labels: np.ndarray
     classifiers: Mapping[str, Any]
-    likelihood: str | None = None  # name of the joint log-likelihood, where it is comparable between models
+    accuracies: Mapping[str, float]  # of the classifiers, on the real test data
     others: Mapping[str, Any] = field(default_factory=dict)  # further data whose log-likelihood is of interest
-    accuracies: Mapping[str, float] = field(default_factory=dict)
 
     def measure(self, model: mv.Estimator, *, n_draws: int, quickly: bool = False) -> Measures:
         """Everything that is measured of a model; `quickly` the log-likelihood alone."""
         found: Measures = {}
-        if model.has_likelihood and self.likelihood is not None:
-            for name, views in {self.likelihood: self.test, **self.others}.items():
-                if not (quickly and name in self.others):
-                    found |= _log_likelihood(name, model, views, n_draws)
+        if model.has_likelihood:
+            for name, views in {"log_likelihood": self.test, **({} if quickly else self.others)}.items():
+                found |= _log_likelihood(name, model, views, n_draws)
         if quickly:
             return found
         coherence = mv.metrics.conditional_coherence(
@@ -93,8 +91,7 @@ def load(folder: Path, *, name: str, **settings: Any) -> Task:
 
 def _binary_mnist(folder: Path, n_train: int | None = None, n_test: int | None = None) -> Task:
     """Images in black and white, drawn anew in each epoch, and their labels; grey values beside, as others use them."""
-    train = binary_mnist(binarisation="dynamic", random_state=0)
-    train = train if n_train is None else mv.datasets.BinarisedDataset(fetch_mnist()[:n_train], random_state=0)
+    train = BinarisedDataset(fetch_mnist()[:n_train], random_state=0)
     test, grey = binary_mnist(split="test")[:n_test], fetch_mnist(split="test")[:n_test]
     known = binary_mnist()[: min(10_000, n_train or 10_000)]
     every = binary_mnist()[:CLASSIFIED]
@@ -110,9 +107,8 @@ def _binary_mnist(folder: Path, n_train: int | None = None, n_test: int | None =
         test,
         labels,
         classifiers,
-        likelihood="log_likelihood",
-        others={"log_likelihood of grey values": grey},
-        accuracies={"image": accuracy},
+        {"image": accuracy},
+        {"log_likelihood of grey values": grey},
     )
 
 
@@ -132,16 +128,7 @@ def _polymnist(folder: Path, n_train: int | None = None, n_test: int | None = No
             folder / f"polymnist-{size}-{name}.safetensors",
         )
     known = slice(0, min(10_000, len(train)))
-    return Task(
-        train,
-        train[known],
-        labels[known],
-        test,
-        test_labels,
-        classifiers,
-        likelihood="log_likelihood",
-        accuracies=accuracies,
-    )
+    return Task(train, train[known], labels[known], test, test_labels, classifiers, accuracies)
 
 
 def _shrunk(views: mv.Views, size: int) -> mv.Views:
@@ -163,16 +150,7 @@ def _mfeat(folder: Path) -> Task:
         classifier = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.01))
         classifiers[name] = classifier.fit(views.array(name)[train], labels[train])
         accuracies[name] = float(classifier.score(views.array(name)[test], labels[test]))
-    return Task(
-        views[train],
-        views[train],
-        labels[train],
-        views[test],
-        labels[test],
-        classifiers,
-        likelihood="log_likelihood",
-        accuracies=accuracies,
-    )
+    return Task(views[train], views[train], labels[train], views[test], labels[test], classifiers, accuracies)
 
 
 TASKS = {"binary_mnist": _binary_mnist, "polymnist": _polymnist, "mfeat": _mfeat}
