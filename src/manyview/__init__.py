@@ -56,6 +56,7 @@ __all__ = [
     "MoPoEVAE",
     "MultiviewDataModule",
     "NonFiniteObjectiveError",
+    "Tuning",
     "Views",
     "WeightedDMVAE",
     "WeightedMVAE",
@@ -68,6 +69,7 @@ __all__ = [
     "plotting",
     "report",
     "testing",
+    "tune",
 ]  # fmt: skip
 
 
@@ -77,4 +79,6 @@ def __getattr__(name: str) -> Any:
         return _import_module(f"manyview.{name}")
     if name in ("IndexDataModule", "MultiviewDataModule"):
         return getattr(_import_module("manyview.data.modules"), name)
+    if name in ("Tuning", "tune"):
+        return getattr(_import_module("manyview.tuning"), name)
     raise AttributeError(f"module 'manyview' has no attribute {name!r}")

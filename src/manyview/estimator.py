@@ -47,10 +47,10 @@ from manyview.likelihoods import Likelihood
 from manyview.messages import closest, warn
 from manyview.network import Network
 from manyview.nn import JointEncoder, NetworkSpec, build_decoder, build_encoder, conditional_shape, per_view
-from manyview.objectives import Terms
+from manyview.objectives import Scalar, Terms
 from manyview.preparation import Preparation, Prepared, find_data
-from manyview.seeding import as_seed, seeded
-from manyview.training import Outcome, TrainingSettings
+from manyview.seeding import as_seed, as_seeds, seeded
+from manyview.training import Outcome, Run, TrainingSettings
 from manyview.validation import check_count, check_hyperparameters, check_known
 
 if TYPE_CHECKING:
@@ -71,6 +71,23 @@ _FEATURES = 64
 # Rows that go through the networks at once after training.
 _ROWS = 1024
 
+# Hyperparameters that models trained as one computation may differ in: none of them is read by the objective.
+_APART = (
+    "learning_rate",
+    "optimizer_args",
+    "scheduler",
+    "scheduler_args",
+    "gradient_clip",
+    "max_epochs",
+    "patience",
+    "validation_fraction",
+    "beta",
+    "beta_warmup",
+    "random_state",
+    "n_init",
+    "verbose",
+)
+
 # Draws of z, or components of a mixture, over all rows, that go through the decoders at once.
 _DRAWS = 2**18
 
@@ -90,6 +107,7 @@ class _Learned:
     covariates_: FittedCovariates | None = None
     network_: Network
     held_out_: Array
+    init_losses_: Array
     best_epoch_: int
     interrupted_: bool
     _history: list[dict[str, float]]
@@ -166,6 +184,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         Epochs without improvement of the held-out objective after which training stops; None never stops early. The
         weights of the best epoch are kept in any case. Models with an adversary keep their last weights and train to
         the end, since losses against an adversary that changes cannot be compared.
+    n_init : int, default 1
+        Number of trainings, from different initial weights, of which the one with the least loss on held-out samples
+        is kept (on training samples where none are held out). They run as one computation where they can, which takes
+        far less time than one after another while the networks are small: see :func:`manyview.tune`.
     input_dim : sequence of int or tuple, optional
         Number of features of each view, or their shape, checked against the data if given.
     device : str, default "auto"
@@ -200,6 +222,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         Whether Ctrl-C ended training.
     held_out_ : ndarray of int
         The positions of the training samples that were held out to watch the objective.
+    init_losses_ : ndarray of float
+        The loss of each of the ``n_init`` trainings in its best epoch, on held-out samples where there are such; NaN
+        for one that failed.
     """
 
     z_dim: Annotated[int, Gt(0)] = 10
@@ -219,6 +244,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     batch_size: Annotated[int, Gt(0)] | Literal["auto", "full"] = "auto"
     validation_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     patience: Annotated[int, Gt(0)] | None = 50
+    n_init: Annotated[int, Gt(0)] = 1
     input_dim: Sequence[int | Sequence[int]] | None = None
     device: str = "auto"
     trainer: Mapping[str, Any] | None = None
@@ -269,7 +295,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """How the posteriors of the views with these names become one."""
 
     @abstractmethod
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         """What is maximised, for each sample of a batch: a function of its arguments and the hyperparameters alone."""
 
     @abstractmethod
@@ -349,32 +375,51 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         covariates = given.covariates if covariates is None else covariates
         validation = given.validation if validation is None else validation
         overrides = {"max_epochs": max_epochs, "batch_size": batch_size}
-        run = self._with({name: value for name, value in overrides.items() if value is not None})
-        check_hyperparameters(run)
-        seed = as_seed(self.random_state)
+        model = self._with({name: value for name, value in overrides.items() if value is not None})
+        check_hyperparameters(model)
+        if checkpoint is not None and self.n_init > 1:
+            raise ValueError(f"checkpoint keeps one training, but n_init={self.n_init}; leave one of the two out")
+        seeds = as_seeds(self.random_state, self.n_init)
         if checkpoint is not None and resume and not isinstance(self.random_state, int | np.integer):
             from manyview.training.checkpoint import stored_seed
 
             stored = stored_seed(checkpoint)
-            seed = seed if stored is None else stored
+            seeds = seeds if stored is None else [stored]
         if validation is None and validation_covariates is not None:
             raise ValueError("validation_covariates are given, but no validation samples: give validation as well")
-        prepare = Preparation(
-            run.likelihood, run.scale, run.input_dim, run.validation_fraction, max(2, run.fewest_samples), seed
-        )
         others = (validation, validation_covariates)
+        prepare = model.preparation(seeds[0])
         data = prepare(given.source, covariates_or_labels(covariates, labels), others, given.split)
-        with seeded(seed):
-            network = run.build(data.views, data.covariates)
-            outcome = run._train(network, data, seed, checkpoint, resume)
+        runs = [model.run(data, seed, checkpoint, resume) for seed in seeds]
+        from manyview.training.many import train_all
+
+        self.adopt(data, runs, train_all(runs))
+        return self
+
+    def preparation(self, seed: int) -> Preparation:
+        """How the model takes data to be fitted to."""
+        fewest = max(2, self.fewest_samples)
+        return Preparation(self.likelihood, self.scale, self.input_dim, self.validation_fraction, fewest, seed)
+
+    def adopt(self, data: Prepared, runs: Sequence[Run], outcomes: Sequence[Outcome]) -> None:
+        """Become the best of some trained networks: that with the least loss in its best epoch, held out if it can be.
+
+        Raises
+        ------
+        NonFiniteObjectiveError
+            If its objective, or that of every network, became NaN or infinite.
+        """
+        losses = [np.nan if outcome.error is not None else outcome.reached.loss for outcome in outcomes]
+        best = 0 if np.isnan(losses).all() else int(np.nanargmin(losses))
+        network, outcome = runs[best].network.eval(), outcomes[best]
         if isinstance(network.fusion, AlignedFusion):
-            _align(network.eval(), data.training)
-        self.views_, self.covariates_, self.network_ = data.views, data.covariates, network.eval()
-        self.best_epoch_, self.held_out_, self._history = outcome.best_epoch, data.held_out, outcome.history
-        self.interrupted_ = outcome.interrupted
+            _align(network, data.training)
+        self.views_, self.covariates_, self.network_ = data.views, data.covariates, network
+        self.best_epoch_, self._history = outcome.reached.best_epoch, outcome.reached.history
+        self.held_out_, self.init_losses_ = data.held_out, np.array(losses)
+        self.interrupted_ = any(outcome.interrupted for outcome in outcomes)
         if outcome.error is not None:
             raise outcome.error
-        return self
 
     def _with(self, changes: Mapping[str, Any]) -> Self:
         """The model with some hyperparameters changed, and with Python's numbers where they are NumPy's."""
@@ -445,12 +490,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             for name, weight in given.items()
         ]
 
-    def _train(
-        self, network: Network, data: Prepared, seed: int, checkpoint: str | PathLike[str] | None, resume: bool
-    ) -> Outcome:
+    def run(
+        self, data: Prepared, seed: int, checkpoint: str | PathLike[str] | None = None, resume: bool = False
+    ) -> Run:
+        """A new network, its weights drawn from the seed, and how it is to be trained on data."""
         from manyview.config.building import build_trainer
         from manyview.training.checkpoint import describe
-        from manyview.training.loop import train
 
         optimizer, optimizer_args = split_target(self.optimizer, self.optimizer_args, "optimizer")
         scheduled = None if self.scheduler is None else split_target(self.scheduler, self.scheduler_args, "scheduler")
@@ -478,7 +523,26 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             resume=resume,
             model={} if checkpoint is None else describe(self),
         )
-        return train(network, self.objective, self.beta_at, training, data.validation, view_names, settings)
+        with seeded(seed):
+            network = self.build(data.views, data.covariates)
+            random_numbers = torch.get_rng_state()
+        return Run(
+            network,
+            self.objective,
+            self.beta_at,
+            training,
+            data.validation,
+            view_names,
+            settings,
+            random_numbers,
+            self._kin(),
+        )
+
+    def _kin(self) -> dict[str, Any]:
+        """What models that are trained as one computation have in common."""
+        kept = {name: value for name, value in self.get_params(deep=False).items() if name not in _APART}
+        networks = {name: _without_dropout(kept[name]) for name in ("encoder", "decoder")}
+        return {"class": type(self), **kept, **networks}
 
     @property
     def fewest_samples(self) -> int:
@@ -1021,6 +1085,13 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
 
 def _rows(covariates: Tensor | None, rows: slice) -> Tensor | None:
     return None if covariates is None else covariates[rows]
+
+
+def _without_dropout(spec: Any) -> Any:
+    """A specification of a network, its rate of dropout left out: networks may differ in it and be trained as one."""
+    if not isinstance(spec, Mapping):
+        return spec
+    return {name: _without_dropout(value) for name, value in spec.items() if name != "dropout"}
 
 
 @torch.no_grad()

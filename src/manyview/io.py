@@ -86,6 +86,7 @@ def save(model: Estimator, path: str | PathLike[str]) -> None:
         "covariates": None if model.covariates_ is None else model.covariates_.to_dict(),
         "best_epoch": model.best_epoch_,
         "held_out": model.held_out_.tolist(),
+        "init_losses": [None if np.isnan(loss) else loss for loss in model.init_losses_],
         "interrupted": model.interrupted_,
         "history": model._history,
     }
@@ -173,6 +174,7 @@ def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> 
     model.network_, model.best_epoch_, model._history = network.eval(), header["best_epoch"], header["history"]
     model.held_out_ = np.array(header.get("held_out", []), dtype=np.intp)  # nor had they these
     model.interrupted_ = header.get("interrupted", False)
+    model.init_losses_ = np.array(header.get("init_losses", [None]), dtype=float)
     return model
 
 

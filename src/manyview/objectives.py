@@ -21,7 +21,20 @@ from torch.distributions.kl import kl_divergence
 from manyview.fusion import subset_products
 from manyview.latent import map_parameters
 
-__all__ = ["Terms", "beside", "cross_reconstruction", "elbo", "jensen_shannon", "log_mean_exp", "mixture_iwae"]
+__all__ = [
+    "Scalar",
+    "Terms",
+    "beside",
+    "cross_reconstruction",
+    "elbo",
+    "jensen_shannon",
+    "log_mean_exp",
+    "mixture_iwae",
+]
+
+
+Scalar = float | Float[Tensor, ""]
+"""A weight such as β; a tensor where models with different ones are trained as one."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def elbo(
     log_lik: Float[Tensor, "S M B"],
     kl: Float[Tensor, "S B"] | None = None,
     *,
-    beta: float = 1.0,
+    beta: Scalar = 1.0,
     weights: Shaped[Tensor, "#S #M"] | Shaped[Tensor, "#S #M #B"] | None = None,
     active: Bool[Tensor, "S B"] | None = None,
 ) -> Terms:
@@ -79,7 +92,7 @@ def elbo(
         The reconstruction matrix L, (S, M, B); 0 for views that are missing.
     kl : Tensor, optional
         The divergence of each source, (S, B).
-    beta : float, default 1
+    beta : float or Tensor, default 1
         The weight of the divergences.
     weights : Tensor, optional
         The weights w, broadcast against (S, M, B); 1 when not given.
@@ -189,7 +202,7 @@ def mixture_iwae(
     n_samples: int,
     *,
     present: Bool[Tensor, "B M"] | None = None,
-    beta: float = 1.0,
+    beta: Scalar = 1.0,
     doubly_reparametrised: bool = False,
 ) -> Float[Tensor, " B"]:
     r"""The importance-weighted bound of a mixture of experts, its K samples drawn from one expert at a time.

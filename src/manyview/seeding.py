@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from sklearn.utils import check_random_state
 
-__all__ = ["as_seed", "seeded"]
+__all__ = ["as_seed", "as_seeds", "seeded"]
 
 # Layers such as dropout know no other random numbers than torch's global ones, so one thread has them at a time.
 _lock = threading.RLock()
@@ -24,8 +24,14 @@ def as_seed(random_state: Any) -> int:
     ValueError
         If it is none of these.
     """
+    return as_seeds(random_state, 1)[0]
+
+
+def as_seeds(random_state: Any, n_seeds: int) -> list[int]:
+    """Several seeds, the first of which is :func:`as_seed`'s."""
     try:
-        return int(check_random_state(random_state).randint(2**31 - 1))
+        generator = check_random_state(random_state)
+        return [int(generator.randint(2**31 - 1)) for _ in range(n_seeds)]
     except ValueError:
         raise ValueError(
             f"random_state={random_state!r}: give an integer from 0 to 2**32 - 1, a numpy.random.RandomState, or None"

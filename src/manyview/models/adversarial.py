@@ -17,7 +17,7 @@ from manyview.latent import Latent, MatchedPoint
 from manyview.models.weighed import Weighed
 from manyview.network import Network
 from manyview.nn import NetworkSpec
-from manyview.objectives import Terms, cross_reconstruction
+from manyview.objectives import Scalar, Terms, cross_reconstruction
 
 __all__ = ["Adversarial"]
 
@@ -56,11 +56,11 @@ class Adversarial(Weighed):
         """Each view keeps its code."""
         return MoE()
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         """Reconstruction of every view from every code, and how well the codes pass for draws of the prior."""
         return self._terms(network, batch, beta, n_draws=len(batch.x))
 
-    def _terms(self, network: Network, batch: Batch, beta: float, n_draws: int) -> Terms:
+    def _terms(self, network: Network, batch: Batch, beta: Scalar, n_draws: int) -> Terms:
         z, adversary = network.experts(batch).mean, network.adversary_
         terms = cross_reconstruction(network.reconstruction(z, batch), batch.present)
         prior = network.latent.prior.sample(torch.Size((n_draws, len(batch))))

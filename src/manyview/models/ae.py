@@ -14,7 +14,7 @@ from manyview.fusion import Fusion, MoE
 from manyview.latent import Latent, Point
 from manyview.models.deterministic import Deterministic
 from manyview.network import Network
-from manyview.objectives import Terms, cross_reconstruction
+from manyview.objectives import Scalar, Terms, cross_reconstruction
 
 __all__ = ["AE"]
 
@@ -61,7 +61,7 @@ class AE(Deterministic):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return MoE()
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         z = network.experts(batch).mean
         return cross_reconstruction(network.reconstruction(z, batch), batch.present)
 

@@ -8,7 +8,7 @@ from manyview.cca import total_correlation
 from manyview.data.batch import Batch
 from manyview.models.canonical import Canonical
 from manyview.network import Network
-from manyview.objectives import Terms, beside
+from manyview.objectives import Scalar, Terms, beside
 
 __all__ = ["DCCA"]
 
@@ -77,7 +77,7 @@ class DCCA(Canonical):
     (2,)
     """
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         z = network.experts(batch).mean
         correlation = total_correlation(z, batch.present, self.regularisation).expand(len(batch))
         log_lik = network.self_reconstruction(z.detach(), batch)

@@ -10,7 +10,7 @@ from manyview.cca import total_correlation
 from manyview.data.batch import Batch
 from manyview.models.canonical import Canonical
 from manyview.network import Network
-from manyview.objectives import Terms
+from manyview.objectives import Scalar, Terms
 
 __all__ = ["DCCAE"]
 
@@ -69,7 +69,7 @@ class DCCAE(Canonical):
 
     reconstruction_weight: Annotated[float, Gt(0)] = 1e-3
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         z = network.experts(batch).mean
         correlation = total_correlation(z, batch.present, self.regularisation).expand(len(batch))
         log_lik = network.self_reconstruction(z, batch)

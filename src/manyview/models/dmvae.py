@@ -13,12 +13,12 @@ from manyview.fusion import Fusion, PoE
 from manyview.latent import Latent, map_parameters
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["DMVAE", "cross_elbos"]
 
 
-def cross_elbos(network: Network, batch: Batch, beta: float, bounds: Literal["pairs", "sources"]) -> Terms:
+def cross_elbos(network: Network, batch: Batch, beta: Scalar, bounds: Literal["pairs", "sources"]) -> Terms:
     """Evidence lower bounds of all the sources of z, each of which is decoded to every view: see :class:`DMVAE`.
 
     The sources are the network's fusion of the views that are present, and each of their posteriors alone. Each
@@ -113,5 +113,5 @@ class DMVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return PoE(prior_expert=not self.sparse)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         return cross_elbos(network, batch, beta, self.bounds)

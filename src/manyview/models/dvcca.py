@@ -18,7 +18,7 @@ from manyview.latent import Latent, map_parameters
 from manyview.messages import closest
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, beside, elbo
+from manyview.objectives import Scalar, Terms, beside, elbo
 
 __all__ = ["DVCCA"]
 
@@ -112,7 +112,7 @@ class DVCCA(GaussianVariational):
             )
         return Reference(positions[self.reference])
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         experts, q_h = network.encode(batch)
         fusion, present = cast(Reference, network.fusion), batch.mask
         source, rows = fusion.draw(present).unsqueeze(0), torch.arange(len(batch), device=present.device)

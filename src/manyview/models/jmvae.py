@@ -15,7 +15,7 @@ from manyview.messages import warn
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
 from manyview.nn import NetworkSpec
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["JMVAE"]
 
@@ -101,7 +101,7 @@ class JMVAE(GaussianVariational):
             warn(f"sparse=True with alpha={self.alpha}: little is learned, see the docstring; take alpha=0 with it")
         return Joint(self.joint_encoder, unimodal=unimodal, prior_expert=not self.sparse)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         experts = network.experts(batch)
         q = map_parameters(experts, lambda _, value: value[-1])
         bound = elbo(network.reconstruction(q.rsample((1,)), batch), network.latent.kl(q).unsqueeze(0), beta=beta)

@@ -10,7 +10,7 @@ from manyview.fusion import Fusion, MoE
 from manyview.latent import Latent
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["MCVAE"]
 
@@ -76,7 +76,7 @@ class MCVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return MoE()
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         q = network.experts(batch)
         active = None if batch.present is None else batch.present.T
         return elbo(network.reconstruction(q.rsample(), batch), network.latent.kl(q), beta=beta, active=active)

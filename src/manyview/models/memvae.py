@@ -12,7 +12,7 @@ from manyview.fusion import Fusion, PoE, subset_products
 from manyview.latent import Latent
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["MEMVAE"]
 
@@ -61,7 +61,7 @@ class MEMVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return PoE(prior_expert=not self.sparse)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         experts = network.experts(batch)
         joint = torch.ones(1, len(batch.x), dtype=torch.bool, device=experts.mean.device)
         members = torch.cat([joint, torch.eye(len(batch.x), dtype=torch.bool, device=joint.device)])

@@ -14,7 +14,7 @@ from manyview.fusion import AuxiliaryMoE
 from manyview.latent import Gaussian, Laplacian, Latent, map_parameters
 from manyview.models.variational import Variational
 from manyview.network import Network
-from manyview.objectives import Terms, mixture_iwae
+from manyview.objectives import Scalar, Terms, mixture_iwae
 
 __all__ = ["MixtureVariational"]
 
@@ -49,7 +49,7 @@ class MixtureVariational(Variational):
         private = family(h_dim, scale=self.scale_transform) if h_dim else None
         return family(self.z_dim, private, scale=self.scale_transform, learn_prior=self.learn_prior)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         """The importance-weighted bound; private latents, where there are such, are drawn with z from each source."""
         k, doubly = self.n_importance_samples, self.gradient == "dreg"
         q, q_h = network.encode(batch)

@@ -13,7 +13,7 @@ from manyview.latent import Gaussian, Latent
 from manyview.models.variational import Variational
 from manyview.network import Network
 from manyview.nn import per_view
-from manyview.objectives import Terms, elbo, jensen_shannon
+from manyview.objectives import Scalar, Terms, elbo, jensen_shannon
 
 __all__ = ["MMJSD"]
 
@@ -95,7 +95,7 @@ class MMJSD(Variational):
         pi = [*(float(cast(float, weight)) for weight in of_views), 1.0]
         return WeightedMoE([weight / sum(pi) for weight in pi])
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         q, q_h = network.encode(batch)
         pi = cast(WeightedMoE, network.fusion).over_present(batch.mask)
         z, h = q.rsample(), None

@@ -13,7 +13,7 @@ from manyview.fusion import Fusion, MoPoE
 from manyview.latent import Latent
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["MoPoEVAE"]
 
@@ -88,7 +88,7 @@ class MoPoEVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return MoPoE(len(view_names))
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         q = cast(MixtureSameFamily, network.fusion(network.experts(batch), batch.present))
         pi, products = q.mixture_distribution.probs, cast("Independent[Any]", q.component_distribution)
         z, kl = products.rsample().movedim(1, 0), (pi * network.latent.kl(products)).T

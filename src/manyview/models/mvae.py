@@ -10,7 +10,7 @@ from manyview.fusion import Fusion, PoE
 from manyview.latent import Latent
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["MVAE"]
 
@@ -58,7 +58,7 @@ class MVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return PoE(prior_expert=not self.sparse)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         q = network.fusion(network.experts(batch), batch.present)
         z = q.rsample((1,))
         return elbo(network.reconstruction(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)

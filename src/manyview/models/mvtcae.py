@@ -13,7 +13,7 @@ from manyview.fusion import Fusion, PoE
 from manyview.latent import Latent
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["MVTCAE"]
 
@@ -90,7 +90,7 @@ class MVTCAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return PoE(prior_expert=False)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         experts = network.experts(batch)
         q = network.fusion(experts, batch.present)
         present = batch.mask.T.to(experts.mean.dtype)

@@ -14,7 +14,7 @@ from manyview.latent import Latent
 from manyview.models.dmvae import cross_elbos
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms
+from manyview.objectives import Scalar, Terms
 
 __all__ = ["WeightedDMVAE"]
 
@@ -94,7 +94,7 @@ class WeightedDMVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return GeneralisedPoE(len(view_names), self.z_dim)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         return cross_elbos(network, batch, beta, self.bounds)
 
     @property

@@ -12,7 +12,7 @@ from manyview.fusion import Fusion, GeneralisedPoE
 from manyview.latent import Latent
 from manyview.models.gaussian import GaussianVariational
 from manyview.network import Network
-from manyview.objectives import Terms, elbo
+from manyview.objectives import Scalar, Terms, elbo
 
 __all__ = ["WeightedMVAE"]
 
@@ -65,7 +65,7 @@ class WeightedMVAE(GaussianVariational):
     def fusion(self, view_names: Sequence[str]) -> Fusion:
         return GeneralisedPoE(len(view_names), self.z_dim)
 
-    def objective(self, network: Network, batch: Batch, beta: float) -> Terms:
+    def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:
         q = network.fusion(network.experts(batch), batch.present)
         z = q.rsample((1,))
         return elbo(network.reconstruction(z, batch), network.latent.kl(q).unsqueeze(0), beta=beta)

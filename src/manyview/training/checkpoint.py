@@ -343,7 +343,7 @@ def restore(state: State, trainer: pl.Trainer, module: ObjectiveModule, callback
     for callback in callbacks:
         if state["callbacks"].get(callback.state_key):
             callback.load_state_dict(state["callbacks"][callback.state_key])
-    loop, epoch = trainer.fit_loop, len(module.history)
+    loop, epoch = trainer.fit_loop, len(module.reached.history)
     loop.epoch_loop.manual_optimization.optim_step_progress.load_state_dict(state["steps"])
     loop.epoch_loop._batches_that_stepped = state["logged_steps"]
     current: Any = loop.epoch_progress.current

@@ -8,10 +8,10 @@ import math
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
@@ -25,7 +25,15 @@ from manyview.network import Network
 from manyview.objectives import Terms
 from manyview.seeding import seeded
 from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest
-from manyview.training.settings import NonFiniteObjectiveError, Outcome, TrainingSettings
+from manyview.training.run import (
+    NonFiniteObjectiveError,
+    Outcome,
+    Progress,
+    Run,
+    TrainingSettings,
+    advice,
+    non_finite,
+)
 from manyview.validation import check_arguments, find_trainer
 
 __all__ = ["train"]
@@ -34,8 +42,6 @@ logger = logging.getLogger("manyview")
 
 # Mini-batches in one call of Lightning's training_step: its bookkeeping costs as much as a small step.
 _STEPS_PER_CALL = 8
-
-Objective = Callable[[Network, Batch, float], Terms]
 
 
 class Totals:
@@ -90,26 +96,15 @@ class ObjectiveModule(pl.LightningModule):
     rows. Other random numbers are each process's own.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        objective: Objective,
-        beta_at: Callable[[float], float],
-        data: TrainingData,
-        validation: TrainingData | None,
-        view_names: tuple[str, ...],
-        settings: TrainingSettings,
-    ) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network = network
-        self.objective, self.beta_at = objective, beta_at
-        self.data, self.validation = data, validation
-        self.view_names, self.settings = view_names, settings
-        self.history: list[dict[str, float]] = []
+        self.network = run.network
+        self.objective, self.beta_at = run.objective, run.beta_at
+        self.data, self.validation = run.data, run.validation
+        self.view_names, self.settings = run.view_names, run.settings
+        self.reached = Progress()
         self.stop_requested = False
-        self.best_epoch = 0
-        self._best_loss = float("inf")
         self._keep_weights()
 
     # ---- what a run consists of ---------------------------------------------------------------------------------
@@ -119,17 +114,16 @@ class ObjectiveModule(pl.LightningModule):
         return {
             "network": self.network.state_dict(),
             "best_weights": self._best_weights,
-            "best_epoch": self.best_epoch,
-            "best_loss": self._best_loss,
-            "history": self.history,
+            "best_epoch": self.reached.best_epoch,
+            "best_loss": self.reached.best_loss,
+            "history": self.reached.history,
         }
 
     def load_progress(self, progress: Mapping[str, Any]) -> None:
         """Put back what :meth:`progress` returned."""
         self.network.load_state_dict(progress["network"])
         self._best_weights = dict(progress["best_weights"])
-        self.best_epoch, self._best_loss = progress["best_epoch"], progress["best_loss"]
-        self.history = list(progress["history"])
+        self.reached = Progress(list(progress["history"]), progress["best_epoch"], progress["best_loss"])
 
     # Where Lightning starts the processes, this is how the calling one gets what they have reached.
     get_extra_state = progress
@@ -275,16 +269,16 @@ class ObjectiveModule(pl.LightningModule):
         if self.validation is not None and self.val_totals.n:
             self.val_totals.gather(self.trainer.strategy)
             row |= {f"val_{name}": value for name, value in self.val_totals.means().items()}
-        self.history.append({"epoch": self.current_epoch + 1, **row, "beta": self.beta})
+        self.reached.add(row, self.beta)
         if self.trainer.loggers or self.settings.trainer.get("callbacks"):
             self.log_dict({**row, "beta": self.beta})
         self._step_scheduler(row)
         if not all(torch.isfinite(weights).all() for weights in self.network.parameters()):
             raise NonFiniteObjectiveError(
-                f"weights became non-finite in epoch {self.current_epoch + 1}. {self._advice}"
+                f"weights became non-finite in epoch {self.current_epoch + 1}. {advice(self.reached.best_epoch)}"
             )
         if self.validation is None or self.val_totals.n:
-            self._select(row)
+            self._select()
 
     def _step_scheduler(self, row: dict[str, float]) -> None:
         scheduler = self.lr_schedulers()
@@ -295,17 +289,12 @@ class ObjectiveModule(pl.LightningModule):
 
     # ---- the best weights ---------------------------------------------------------------------------------------
 
-    def _select(self, row: dict[str, float]) -> None:
+    def _select(self) -> None:
         """Keep the weights if they are the best so far, and stop when that has not happened for long."""
-        epoch = self.current_epoch + 1
-        loss = row.get("val_loss")
-        # While beta grows, and against an adversary that changes, losses of different epochs cannot be compared.
-        incomparable = self.network.adversary is not None or self.beta_at(epoch) > self.beta_at(epoch - 1)
-        if loss is None or incomparable or loss < self._best_loss:
-            self.best_epoch = epoch
-            self._best_loss = float("inf") if loss is None or incomparable else loss
+        # Against an adversary that changes, losses of different epochs cannot be compared.
+        if self.reached.improve(self.beta_at, comparable=self.network.adversary is None):
             self._keep_weights()
-        elif self.settings.patience is not None and epoch - self.best_epoch >= self.settings.patience:
+        elif self.reached.stalled(self.settings.patience):
             self.trainer.should_stop = True
 
     def _keep_weights(self) -> None:
@@ -322,17 +311,8 @@ class ObjectiveModule(pl.LightningModule):
         totals = Totals(self.view_names)
         found = (totals.by_view(batch) for batch in sums if not torch.isfinite(batch["loss"]))
         terms = [f"{name} = {x}" for name, x in next(found, {}).items() if name != "loss" and not math.isfinite(x)]
-        raise NonFiniteObjectiveError(
-            f"the {phase} objective became non-finite in epoch {self.current_epoch + 1}: "
-            f"{', '.join(terms) or 'the sum of its terms overflowed'}. {self._advice}"
-        )
-
-    @property
-    def _advice(self) -> str:
-        return (
-            f"The model keeps its weights of {f'epoch {self.best_epoch}' if self.best_epoch else 'the start'}. "
-            "Lower learning_rate, set gradient_clip, or standardise the data (scale='standard')"
-        )
+        named = ", ".join(terms) or "the sum of its terms overflowed"
+        raise non_finite(phase, self.current_epoch + 1, named, self.reached.best_epoch)
 
 
 def make_optimizer(
@@ -391,8 +371,14 @@ class ProgressBar(pl.Callback):
             self.bar.close()
 
 
+class Stoppable(Protocol):
+    """What is asked to stop by setting this."""
+
+    stop_requested: bool
+
+
 @contextmanager
-def stop_on_interrupt(module: ObjectiveModule) -> Iterator[None]:
+def stop_on_interrupt(module: Stoppable) -> Iterator[None]:
     """Ctrl-C asks for a stop after the running step; a second one interrupts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -426,25 +412,23 @@ def quiet_lightning() -> Iterator[None]:
             lightning.setLevel(level)
 
 
-def train(
-    network: Network,
-    objective: Objective,
-    beta_at: Callable[[float], float],
-    data: TrainingData,
-    validation: TrainingData | None,
-    view_names: tuple[str, ...],
-    settings: TrainingSettings,
-) -> Outcome:
+def train(run: Run) -> Outcome:
     """Train a network in place."""
+    network, settings = run.network, run.settings
     if settings.scheduler_args and settings.scheduler is None:
         raise ValueError(f"scheduler_args={dict(settings.scheduler_args)}, but there is no scheduler: name one")
-    module = ObjectiveModule(network, objective, beta_at, data, validation, view_names, settings)
+    with seeded(settings.seed):
+        torch.set_rng_state(run.random_numbers)
+        return _train(ObjectiveModule(run), network, settings)
+
+
+def _train(module: ObjectiveModule, network: Network, settings: TrainingSettings) -> Outcome:
     file, state = _open_checkpoint(module)
     error: Exception | None = None
     if state is not None and (state["stopped"] or len(state["run"]["history"]) >= settings.max_epochs):
         module.load_progress(state["run"])
         module.restore_best()
-        return Outcome(module.history, module.best_epoch)
+        return Outcome(module.reached)
     options = _trainer_options(settings)
     checkpointing = None if file is None else Checkpointing(file, state, options["callbacks"])
     if checkpointing is not None:
@@ -455,7 +439,7 @@ def train(
         try:
             trainer.fit(module)
         except Exception as caught:
-            if not (module.history or isinstance(caught, NonFiniteObjectiveError)):
+            if not (module.reached.history or isinstance(caught, NonFiniteObjectiveError)):
                 raise
             error = caught
         except SystemExit as caught:
@@ -469,9 +453,9 @@ def train(
     if checkpointing is not None:
         checkpointing.report()
     if module.stop_requested:
-        logger.warning("training was interrupted; the model has its weights of epoch %d", module.best_epoch)
+        logger.warning("training was interrupted; the model has its weights of epoch %d", module.reached.best_epoch)
     network.cpu()
-    return Outcome(module.history, module.best_epoch, error, module.stop_requested)
+    return Outcome(module.reached, error, module.stop_requested)
 
 
 def _open_checkpoint(module: ObjectiveModule) -> tuple[CheckpointFile | None, State | None]:

@@ -1,0 +1,123 @@
+"""A training run: what it needs, what it has reached, what comes of it, and the error that stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from manyview.data.batch import Batch, TrainingData
+from manyview.network import Network
+from manyview.objectives import Scalar, Terms
+
+__all__ = ["NonFiniteObjectiveError", "Outcome", "Progress", "Run", "TrainingSettings"]
+
+Objective = Callable[[Network, Batch, Scalar], Terms]
+
+
+class NonFiniteObjectiveError(ArithmeticError):
+    """The objective became NaN or infinite; the model keeps its last good weights."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained; the fields mean what the parameters of the same names of a model mean."""
+
+    max_epochs: int
+    batch_size: int
+    fewest_samples: int
+    learning_rate: float
+    optimizer: str
+    optimizer_args: Mapping[str, Any]
+    scheduler: str | None
+    scheduler_args: Mapping[str, Any]
+    gradient_clip: float | None
+    patience: int | None
+    seed: int
+    device: str
+    trainer: Mapping[str, Any]
+    verbose: bool
+    checkpoint: Path | None = None
+    resume: bool = False
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """The model's class and hyperparameters, by which a checkpoint knows its run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to be trained."""
+
+    network: Network
+    """Trained in place."""
+    objective: Objective
+    beta_at: Callable[[float], float]
+    data: TrainingData
+    validation: TrainingData | None
+    view_names: tuple[str, ...]
+    settings: TrainingSettings
+    random_numbers: Tensor
+    """The state of torch's generator as training starts."""
+    kin: Mapping[str, Any] = field(default_factory=dict)
+    """What runs that can be trained as one computation have in common, beside the shapes of their tensors."""
+
+
+@dataclass
+class Progress:
+    """The history of a run, and which of its epochs was the best."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+
+    @property
+    def loss(self) -> float:
+        """That of the best epoch, of held-out samples where there are such; infinite before the first."""
+        row = self.history[self.best_epoch - 1] if self.best_epoch else {}
+        return row.get("val_loss", row.get("loss", float("inf")))
+
+    def add(self, row: dict[str, float], beta: float) -> None:
+        """Note an epoch."""
+        self.history.append({"epoch": len(self.history) + 1, **row, "beta": beta})
+
+    def improve(self, beta_at: Callable[[float], float], comparable: bool = True) -> bool:
+        """Whether the last epoch is the best so far."""
+        epoch = len(self.history)
+        loss = self.history[-1].get("val_loss")
+        # While beta grows, losses of different epochs cannot be compared.
+        unknown = loss is None or not comparable or beta_at(epoch) > beta_at(epoch - 1)
+        better = loss is None or unknown or loss < self.best_loss
+        if better:
+            self.best_epoch, self.best_loss = epoch, float("inf") if loss is None or unknown else loss
+        return better
+
+    def stalled(self, patience: int | None) -> bool:
+        """Whether the best epoch lies that many epochs back."""
+        return patience is not None and len(self.history) - self.best_epoch >= patience
+
+
+class Outcome(NamedTuple):
+    """What came of a training run, beside the network that it trained, which has the weights of the best epoch."""
+
+    reached: Progress
+    error: Exception | None = None
+    """What stopped the run, if something did once there were weights worth keeping."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended it."""
+
+
+def non_finite(phase: str, epoch: int, terms: str, best_epoch: int) -> NonFiniteObjectiveError:
+    """The error of an objective that is not finite."""
+    return NonFiniteObjectiveError(
+        f"the {phase} objective became non-finite in epoch {epoch}: {terms}. {advice(best_epoch)}"
+    )
+
+
+def advice(best_epoch: int) -> str:
+    """What a model has after an error, and how the error may be avoided."""
+    return (
+        f"The model keeps its weights of {f'epoch {best_epoch}' if best_epoch else 'the start'}. "
+        "Lower learning_rate, set gradient_clip, or standardise the data (scale='standard')"
+    )
