@@ -1,5 +1,7 @@
 """Many networks trained as one computation: each comes out as if it had been trained alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,7 +83,7 @@ def test_others_are_trained_one_after_another(name, views):
     [
         [{"beta": 0.5}, {"beta": 2.0, "beta_warmup": 3}],
         [{"encoder": {"hidden": [16], "dropout": rate}} for rate in (0.1, 0.5)],
-        # Not Adam: what comes before batch normalisation has biases without effect, whose gradients are rounding errors.
+        # Not Adam: biases before batch normalisation have no effect, and gradients that are rounding errors.
         [{"encoder": {"hidden": [16], "norm": "batch"}, "optimizer": "SGD", "learning_rate": r} for r in (1e-5, 1e-4)],
         [{"gradient_clip": 0.1}, {"gradient_clip": None}],
         [{"scheduler": "StepLR", "scheduler_args": {"step_size": 1, "gamma": rate}} for rate in (0.5, 1.0)],
@@ -258,7 +260,10 @@ def test_a_combination_that_fails_ranks_last(views):
         found = mv.tune(model, views, {"learning_rate": [1e20, 1e-3]}, cv=2, refit=False)
     assert found.results["rank"].tolist() == [2, 1]
     assert found.best_params == {"learning_rate": 1e-3}
-    with pytest.warns(UserWarning, match="non-finite"), pytest.raises(mv.NonFiniteObjectiveError, match="every combination"):
+    with (
+        pytest.warns(UserWarning, match="non-finite"),
+        pytest.raises(mv.NonFiniteObjectiveError, match="every combination"),
+    ):
         mv.tune(model, views, {"learning_rate": [1e20]}, cv=2)
 
 
@@ -322,3 +327,30 @@ def test_random_numbers_are_those_of_each_model_alone(draw):
             expected = draw()
         with Replay([own[model] for own in numbers]):
             torch.testing.assert_close(draw(), expected)
+
+
+def test_in_double_precision_nothing_differs(views):
+    """What differs in single precision is rounding, which an optimiser can amplify."""
+    model = mv.MVAE(z_dim=2, random_state=0, **{**TINY, "max_epochs": 30})
+    data = model.preparation(0)(views, None, (None, None), None)
+
+    def runs():
+        found = [model.run(data, seed) for seed in range(3)]
+        for run in found:
+            run.network.double()
+        parts = {name: getattr(found[0], name)._map(lambda x: x.double()) for name in ("data", "validation")}
+        return [replace(run, **parts) for run in found]
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        alone, together = runs(), runs()
+        for run in alone:
+            loop.train(run)
+        assert len(many._alike(together)) == 1
+        many.train_all(together)
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(alone, together, strict=True):
+        for parameter, same in zip(one.network.parameters(), other.network.parameters(), strict=True):
+            torch.testing.assert_close(parameter, same, rtol=1e-9, atol=1e-9)

@@ -641,3 +641,30 @@ def test_a_termination_ends_the_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 128 + signal.SIGTERM
     assert "still alive" not in done.stdout
+
+
+COMPILED = """
+import numpy as np, torch, manyview as mv
+
+modes, translate = [], torch.compile
+
+def without_machine_code(function, mode):
+    modes.append(mode)
+    return translate(function, backend="aot_eager")
+
+torch.compile = without_machine_code
+data = mv.datasets.make_multiview(n_samples=90, n_features=(6, 5), n_shared=2, random_state=0)
+settings = {"z_dim": 2, "max_epochs": 3, "batch_size": 32, "beta_warmup": 2, "random_state": 0, "verbose": False}
+plain = mv.MVAE(**settings).fit(data)
+compiled = mv.MVAE(compile="reduce-overhead", **settings).fit(data)
+assert modes == ["reduce-overhead"]
+np.testing.assert_allclose(compiled.history_, plain.history_, rtol=1e-4)
+np.testing.assert_allclose(compiled.transform(data), plain.transform(data), atol=1e-4)
+assert mv.MVAE(compile=True, n_init=2, **settings).fit(data).init_losses_.shape == (2,)
+assert modes[1:] == [None, None]
+"""
+
+
+def test_a_compiled_objective_trains_the_same_weights():
+    """The translation is torch's affair: here it stops short of machine code, and knows no checks of shapes."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=300)

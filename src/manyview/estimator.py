@@ -192,6 +192,10 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         Number of features of each view, or their shape, checked against the data if given.
     device : str, default "auto"
         Where to train: a Lightning accelerator, "auto", "cpu", "gpu", ...
+    compile : bool or {"default", "reduce-overhead", "max-autotune"}, default False
+        Whether ``torch.compile`` translates the objective before training, and in which of its modes. It takes a C++
+        compiler on a CPU, and a minute or so: training by some ten thousand steps or more repays that.
+        "reduce-overhead" takes CUDA graphs, for small steps on a GPU. Random numbers are others than without.
     trainer : dict, optional
         Further arguments of ``pytorch_lightning.Trainer``, such as callbacks, logger or precision. Callbacks and
         loggers may be given as ``{"_target_": "package.module.Class", ...}``, and are then made anew in each fit.
@@ -247,6 +251,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
     n_init: Annotated[int, Gt(0)] = 1
     input_dim: Sequence[int | Sequence[int]] | None = None
     device: str = "auto"
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune"] = False
     trainer: Mapping[str, Any] | None = None
     random_state: int | np.random.RandomState | None = None
     verbose: bool | int = True
@@ -497,6 +502,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         from manyview.config.building import build_trainer
         from manyview.training.checkpoint import describe
 
+        with seeded(seed):
+            network = self.build(data.views, data.covariates)
+            random_numbers = torch.get_rng_state()
         optimizer, optimizer_args = split_target(self.optimizer, self.optimizer_args, "optimizer")
         scheduled = None if self.scheduler is None else split_target(self.scheduler, self.scheduler_args, "scheduler")
         scheduler, scheduler_args = scheduled or (None, {})
@@ -517,15 +525,13 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             patience=self.patience,
             seed=seed,
             device=self.device,
+            compile=self.compile,
             trainer=build_trainer(self.trainer or {}),
             verbose=bool(self.verbose),
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
             model={} if checkpoint is None else describe(self),
         )
-        with seeded(seed):
-            network = self.build(data.views, data.covariates)
-            random_numbers = torch.get_rng_state()
         return Run(
             network,
             self.objective,

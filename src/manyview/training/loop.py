@@ -22,11 +22,12 @@ from torch import Tensor
 from manyview.data.batch import Batch, Loader, TrainingData
 from manyview.imports import resolve_class
 from manyview.network import Network
-from manyview.objectives import Terms
+from manyview.objectives import Scalar, Terms
 from manyview.seeding import seeded
 from manyview.training.checkpoint import NOT_IDENTITY, CheckpointFile, Checkpointing, State, digest
 from manyview.training.run import (
     NonFiniteObjectiveError,
+    Objective,
     Outcome,
     Progress,
     Run,
@@ -100,7 +101,9 @@ class ObjectiveModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network = run.network
-        self.objective, self.beta_at = run.objective, run.beta_at
+        compile_as = run.settings.compile
+        self.objective = compiled(run.objective, compile_as) if compile_as else run.objective
+        self.beta_at = run.beta_at
         self.data, self.validation = run.data, run.validation
         self.view_names, self.settings = run.view_names, run.settings
         self.reached = Progress()
@@ -313,6 +316,19 @@ class ObjectiveModule(pl.LightningModule):
         terms = [f"{name} = {x}" for name, x in next(found, {}).items() if name != "loss" and not math.isfinite(x)]
         named = ", ".join(terms) or "the sum of its terms overflowed"
         raise non_finite(phase, self.current_epoch + 1, named, self.reached.best_epoch)
+
+
+def compiled(objective: Objective, mode: bool | str) -> Objective:
+    """An objective translated by torch.compile, when it is first evaluated."""
+    fast = torch.compile(objective, mode=mode if isinstance(mode, str) else None)
+
+    def evaluate(network: Network, batch: Batch, beta: Scalar) -> Terms:
+        # As a tensor: it would be translated anew for every number.
+        weight = torch.as_tensor(beta, dtype=torch.float32, device=batch.x[0].device)
+        terms: Terms = fast(network, batch, weight)
+        return terms
+
+    return evaluate
 
 
 def make_optimizer(

@@ -85,9 +85,10 @@ def _most(run: Run) -> int:
 
 def _can_be_stacked(run: Run) -> bool:
     settings = run.settings
-    plain = not settings.trainer and settings.checkpoint is None and settings.device in ("auto", "cpu", "gpu", "cuda")
+    plain = settings.checkpoint is None and not (settings.trainer or settings.compile)
+    here = settings.device in ("auto", "cpu", "gpu", "cuda")
     in_memory = isinstance(run.data, Batch) and isinstance(run.validation, Batch | None)
-    return plain and in_memory and run.network.adversary is None and settings.optimizer in _ELEMENTWISE
+    return plain and here and in_memory and run.network.adversary is None and settings.optimizer in _ELEMENTWISE
 
 
 def _similar(one: Run, other: Run) -> bool:

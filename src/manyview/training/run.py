@@ -38,6 +38,7 @@ class TrainingSettings:
     patience: int | None
     seed: int
     device: str
+    compile: bool | str
     trainer: Mapping[str, Any]
     verbose: bool
     checkpoint: Path | None = None
