@@ -19,7 +19,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint docs bench bench-table2 bench-peers clean
+.PHONY: help install demo test lint docs bench-speed bench-table2 bench-peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,13 @@ docs: $(INSTALLED_DOCS) ## build the documentation in docs/_build/html
 	@echo "Building the documentation in docs/_build/html ..."
 	@$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
 
-bench: $(INSTALLED) ## run the benchmarks
-	@echo "Running the benchmarks ..."
-	@$(BIN)/python benchmarks/run.py
+# What may be given: QUICK=1, ONLY="W1 W3", THREADS="1 2".
+bench-speed: $(INSTALLED) ## time beside other libraries, a bare loop and the machine's limit; QUICK=1 for some minutes
+	@echo "Making environments of the libraries that are compared, in build/peers (gigabytes, the first time) ..."
+	@$(BIN)/python -m benchmarks.peers.environments
+	@echo "Timing; results go to build/speed ..."
+	@$(BIN)/python -m benchmarks.speed.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(THREADS),--threads $(THREADS))
 
 # What may be given: QUICK=1, ROWS="polymnist/mopoe all/mfeat", SEEDS="0 1", DEVICE=cuda, MINUTES=9, JOBS=1.
 bench-table2: $(INSTALLED) ## reproduce published results; QUICK=1 for a version of some minutes

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from image_networks import image_decoder, image_encoder
 from multivae import models
 from multivae.data import MultimodalBaseDataset
 from multivae.models.nn.base_architectures import BaseJointEncoder, BaseMultilatentEncoder
@@ -17,7 +18,12 @@ from pythae.models.nn.base_architectures import BaseDecoder, BaseEncoder
 from torch import nn
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
-LINKS = {"normal": lambda eta: eta, "bernoulli": torch.sigmoid, "categorical": lambda eta: eta.softmax(-1)}
+LINKS = {
+    "normal": lambda eta: eta,
+    "laplace": lambda eta: eta,
+    "bernoulli": torch.sigmoid,
+    "categorical": lambda eta: eta.softmax(-1),
+}
 FEATURES, JOINT_HIDDEN = 64, 256  # of manyview's joint encoder
 MIXTURE = {"K": 1, "loss": "iwae_looser", "prior_and_posterior_dist": "normal"}
 
@@ -109,18 +115,19 @@ class MultiVae(Peer):
         name, settings = MODELS[task["model"]]
         settings = {"beta": task["beta"], **settings}
         # Not the task's own names of views, which could collide with those of attributes.
-        self.dims = {f"view{m:02d}": view.shape[1] for m, view in enumerate(self.train)}
-        self.likelihoods = dict(zip(self.dims, task["likelihoods"], strict=True))
+        self.shapes = {f"view{m:02d}": view.shape[1:] for m, view in enumerate(self.train)}
+        self.likelihoods = dict(zip(self.shapes, task["likelihoods"], strict=True))
         if "alpha" in settings:
             settings["alpha"] = task.get("alpha", settings["alpha"])
         h_dim = task.get("h_dim", 1) if name in ("DMVAE", "MMVAEPlus") else 0
         if h_dim:
-            settings["modalities_specific_dim"] = dict.fromkeys(self.dims, h_dim) if name == "DMVAE" else h_dim
+            settings["modalities_specific_dim"] = dict.fromkeys(self.shapes, h_dim) if name == "DMVAE" else h_dim
         config = getattr(models, f"{name}Config")(
-            n_modalities=len(self.dims),
+            n_modalities=len(self.shapes),
             latent_dim=task["z_dim"],
-            input_dims={view: (d,) for view, d in self.dims.items()},
+            input_dims=self.shapes,
             decoders_dist=self.likelihoods,
+            decoder_dist_params={view: {"scale": 0.75} for view, x in self.likelihoods.items() if x == "laplace"},
             **{**settings, **self.options()},
         )
         self.model = getattr(models, name)(config, **self._networks(h_dim, joint=name == "JMVAE"))
@@ -130,23 +137,27 @@ class MultiVae(Peer):
     def _networks(self, h_dim: int, joint: bool) -> dict[str, object]:
         task, z_dim, act = self.task, self.task["z_dim"], self.task["activation"]
 
-        def from_view(d: int, width: int) -> nn.Sequential:
-            return mlp(d, *task["encoder_hidden"], width, activation=act)
+        def from_view(shape: tuple[int, ...], width: int) -> nn.Sequential:
+            if len(shape) == 3:
+                return image_encoder(shape, width, task["channels"])
+            return mlp(*shape, *task["encoder_hidden"], width, activation=act)
 
-        def encoder(d: int) -> nn.Module:
-            net = from_view(d, 2 * (z_dim + h_dim))
+        def encoder(shape: tuple[int, ...]) -> nn.Module:
+            net = from_view(shape, 2 * (z_dim + h_dim))
             return EncoderOfTwo(net, z_dim, h_dim) if h_dim else Encoder(net, z_dim)
 
-        def decoder(d: int) -> nn.Module:
-            return Decoder(mlp(z_dim + h_dim, *task["decoder_hidden"], d, activation=act))
+        def decoder(shape: tuple[int, ...]) -> nn.Module:
+            if len(shape) == 3:
+                return Decoder(image_decoder(z_dim + h_dim, shape, task["channels"][::-1]))
+            return Decoder(mlp(z_dim + h_dim, *task["decoder_hidden"], *shape, activation=act))
 
         networks: dict[str, object] = {
-            "encoders": {view: encoder(d) for view, d in self.dims.items()},
-            "decoders": {view: decoder(d) for view, d in self.dims.items()},
+            "encoders": {view: encoder(shape) for view, shape in self.shapes.items()},
+            "decoders": {view: decoder(shape) for view, shape in self.shapes.items()},
         }
         if joint:
             width = max(FEATURES, 2 * z_dim)
-            trunks = {view: from_view(d, width) for view, d in self.dims.items()}
+            trunks = {view: from_view(shape, width) for view, shape in self.shapes.items()}
             head = mlp(width * len(trunks), JOINT_HIDDEN, 2 * z_dim, activation="relu")
             networks["joint_encoder"] = JointEncoder(trunks, head, z_dim)
         return networks
@@ -162,7 +173,7 @@ class MultiVae(Peer):
             self.shims.append("checks of torch.distributions are off: the library's Bernoulli refuses grey values")
         if "normal" in self.task["likelihoods"]:
             self.shims.append("normal likelihoods have a fixed scale of 1: the library cannot learn it")
-        if set(self.task["likelihoods"]) - {"normal"}:
+        if set(self.task["likelihoods"]) - {"normal", "laplace"}:
             self.shims.append("the library reconstructs logits: they went through a sigmoid or softmax")
 
     def fit(self) -> None:
@@ -173,14 +184,14 @@ class MultiVae(Peer):
             num_epochs=task["epochs"],
             learning_rate=task["learning_rate"],
             seed=task["seed"],
-            no_cuda=True,
+            no_cuda=task.get("device") != "cuda",
         )
         data, callbacks = self._data(self.train), [EpochClock(self.epochs)]
         BaseTrainer(self.model, data, training_config=config, callbacks=callbacks).train()
         self.model.eval()  # the library leaves it in training mode
 
     def _data(self, views: list[np.ndarray]) -> MultimodalBaseDataset:
-        return MultimodalBaseDataset(dict(zip(self.dims, map(torch.from_numpy, views), strict=True)))
+        return MultimodalBaseDataset(dict(zip(self.shapes, map(torch.from_numpy, views), strict=True)))
 
     def latents(self, views: list[np.ndarray]) -> np.ndarray:
         return self.model.encode(self._data(views), return_mean=True).z.numpy()

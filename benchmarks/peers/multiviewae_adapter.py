@@ -5,17 +5,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hydra
 import numpy as np
 import torch
 import torch.nn.functional as F
+from image_networks import image_decoder, image_encoder
 from multiviewae import models
 from multiviewae.architectures import mlp
 from multiviewae.base.base_model import BaseModelAE
 from multiviewae.base.dataloaders import MultiviewDataModule
 from omegaconf import OmegaConf
 from protocol import Peer, main
+from torch import nn
 
-LINKS = {"normal": lambda x: x, "bernoulli": lambda x: x, "categorical": lambda x: x.softmax(-1)}
+LINKS = {
+    "normal": lambda x: x,
+    "laplace": lambda x: x,
+    "bernoulli": lambda x: x,
+    "categorical": lambda x: x.softmax(-1),
+}
 
 # name here -> class there, and its settings where they are not those of manyview
 MODELS = {
@@ -35,6 +43,7 @@ MODELS = {
     "DVCCA": ("DVCCA", {"private": False, "sparse": False}),
 }
 PRIVATE = ("mmVAEPlus", "DMVAE", "weighted_DMVAE")
+OTHERS = {"normal": "Default", "bernoulli": "ApproxBernoulli", "categorical": "Categorical", "laplace": "Laplace"}
 SEVERAL_OPTIMIZERS = ("DMVAE", "weighted_DMVAE", "DVCCA")
 LIKELIHOOD = ("mVAE", "me_mVAE", "JMVAE")  # those that have predict_nll
 
@@ -78,6 +87,29 @@ def take_turns(step: Callable[..., torch.Tensor]) -> Callable[..., None]:
     return training_step
 
 
+class ImageEncoder(nn.Module):
+    """Of a flat image; the mean and the log-variance, as the library's encoders return them."""
+
+    def __init__(self, shape: tuple[int, ...], z_dim: int, channels: list[int]) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Unflatten(1, shape), image_encoder(shape, 2 * z_dim, channels))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.net(x).chunk(2, -1)
+
+
+class ImageDecoder(nn.Module):
+    """To the distribution of a flat image, made as the library's decoders make theirs."""
+
+    def __init__(self, shape: tuple[int, ...], z_dim: int, channels: list[int], dec_dist: Any) -> None:
+        super().__init__()
+        self.net, self.dec_dist = image_decoder(z_dim, shape, channels[::-1]), dec_dist
+
+    def forward(self, z: torch.Tensor) -> Any:
+        x = self.net(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:-1], -1)
+        return hydra.utils.instantiate(self.dec_dist, x=x)
+
+
 class MultiviewAe(Peer):
     library = "multiviewae"
 
@@ -96,10 +128,23 @@ class MultiviewAe(Peer):
         folder = Path(task["out"]).resolve().parent / self.library
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._config(folder), folder / "config.yaml")
+        shapes = [view.shape[1:] for view in self.train]
+        self.train, self.test = ([view.reshape(len(view), -1) for view in part] for part in (self.train, self.test))
         dims = [view.shape[1] for view in self.train]
         cls, z_dim = getattr(models, self.name), task["z_dim"] + self.h_dim
         self.model = cls(cfg=str(folder / "config.yaml"), input_dim=dims, z_dim=z_dim)
+        if "channels" in task:
+            self._take_image_networks(shapes, z_dim)
         self.network = self.model
+
+    def _take_image_networks(self, shapes: list[tuple[int, ...]], z_dim: int) -> None:
+        """Its own convolutional networks end in a ReLU wherever there is a layer, be it nn.Flatten."""
+        channels, model = self.task["channels"], self.model
+        model.encoders = nn.ModuleList(ImageEncoder(shape, z_dim, channels) for shape in shapes)
+        distributions = [decoder.dec_dist for decoder in model.decoders]
+        pairs = zip(shapes, distributions, strict=True)
+        model.decoders = nn.ModuleList(ImageDecoder(shape, z_dim, channels, dist) for shape, dist in pairs)
+        self.shims.append("images are flat, for its losses know one axis of features; own networks restore their shape")
 
     def _config(self, folder: Path) -> dict[str, Any]:
         task, settings = self.task, dict(MODELS[self.task["model"]][1])
@@ -117,10 +162,9 @@ class MultiviewAe(Peer):
         for m, likelihood in enumerate(task["likelihoods"]):
             normal = variational if likelihood == "normal" else ""
             # Its Bernoulli refuses grey values, and predicts by random draws.
-            other = {"normal": "Default", "bernoulli": "ApproxBernoulli", "categorical": "Categorical"}[likelihood]
             decoders[f"dec{m}"] = network(f"{normal}Decoder", task["decoder_hidden"]) | {
                 "init_logvar": task.get("init_logvar", -3),
-                "dec_dist": distribution("Normal" if normal else other),
+                "dec_dist": distribution("Normal" if normal else OTHERS[likelihood]),
             }
         return {
             "out_dir": str(folder),
@@ -128,7 +172,11 @@ class MultiviewAe(Peer):
             "datamodule": {"is_validate": False},
             "encoder": {"default": encoder, **{f"enc{m}": encoder for m in range(len(decoders))}},
             "decoder": decoders,
-            "trainer": {"accelerator": "cpu", "log_every_n_steps": 10**6, "enable_progress_bar": False},
+            "trainer": {
+                "accelerator": "gpu" if task.get("device") == "cuda" else "cpu",
+                "log_every_n_steps": 10**6,
+                "enable_progress_bar": False,
+            },
         }
 
     def fit(self) -> None:
@@ -140,12 +188,12 @@ class MultiviewAe(Peer):
 
     def latents(self, views: list[np.ndarray]) -> np.ndarray:
         # One entry for all views, or one a view: the mean of these is that of the mixture.
-        z = np.mean(self.model.predict_latents(*views), axis=0)
+        z = np.mean(self.model.predict_latents(*views, batch_size=self.task.get("inference_batch")), axis=0)
         return z[:, : self.task["z_dim"]] if self.name == "mmVAEPlus" else z[:, self.h_dim :]
 
     def reconstructions(self) -> list[np.ndarray]:
         # From one latent, or from that of each view: the mean of these.
-        sources = self.model.predict_reconstruction(*self.test)
+        sources = self.model.predict_reconstruction(*self.test, batch_size=self.task.get("inference_batch"))
         means = [torch.from_numpy(np.mean(view, axis=0)) for view in zip(*sources, strict=True)]
         return [LINKS[name](mean).numpy() for name, mean in zip(self.task["likelihoods"], means, strict=True)]
 

@@ -16,8 +16,8 @@ from manyview.objectives import log_mean_exp
 
 __all__ = ["components", "draw", "log_evidence"]
 
-# Numbers that one decoder call may return; more samples are taken in several calls.
-_NUMBERS_AT_ONCE = 2**24
+# Numbers that one decoder call may return, so that they stay in the caches; more samples are taken in several calls.
+_NUMBERS_AT_ONCE = 2**20
 
 
 def components(q: Distribution) -> tuple[Float[Tensor, "S B Z"], Float[Tensor, "S B"]]:
