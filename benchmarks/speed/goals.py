@@ -145,7 +145,10 @@ def other_table(rows: Sequence[Row]) -> tuple[list[str], Rows]:
             gain = [N_MODELS * y / x for x, y in pairs]
             add(eight, "× one after another", gain, f"≥ {AS_ONE}", lambda x: x >= AS_ONE)
         if "difference" in eight:
-            add(eight, "difference from models alone", [eight["difference"]], f"≤ {SAME:g}", lambda x: x <= SAME)
+            add(
+                eight, "objective, to models alone, relative", [eight["difference"]], f"≤ {SAME:g}", lambda x: x <= SAME
+            )
+            add(eight, "latents, to models alone", [eight["difference_of_latents"]], "", None)
     for ours, what, value, aim in [*memory(rows), *in_proportion(rows)]:
         add(ours, what, [value], f"≤ {aim:.2g}", lambda x, aim=aim: x <= aim)
     return head, found

@@ -39,7 +39,7 @@ GRID = {"learning_rate": [5e-4, 1e-3], "beta": [0.5, 1.0], "encoder__dropout": [
 
 
 def many(context: Context) -> Iterator[dict[str, Any]]:
-    """A row for one model and for eight, in turn; those of eight have ``difference``, from models trained alone."""
+    """A row for one model and for eight, in turn; those of eight seeds say how far models trained alone are."""
     for threads in context.threads:
         for shape in SHAPES:
             yield from timed(context, shape, threads)
@@ -70,11 +70,11 @@ def timed(context: Context, shape: str, threads: int) -> Iterator[dict[str, Any]
     try:
         for what, work in (("seeds", fit), ("settings", choose)):
             times = race(work, ROUNDS.get(scale, 3))
-            far = difference(model, views) if what == "seeds" else None
+            far = differences(model, views) if what == "seeds" else {}
             for n, (cpu, wall) in times.items():
                 case = f"{N_MODELS} {what}, {shape}"
                 name = "one model" if n == 1 else f"{n} as one"
-                others = {"difference": far} if n > 1 and far is not None else {}
+                others = far if n > 1 else {}
                 yield row("W7", case, name, 1, cpu, wall, threads=threads, epochs=common["max_epochs"], **others)
     finally:
         torch.set_num_threads(previous)
@@ -98,17 +98,21 @@ def race(work: Callable[[int], None], rounds: int) -> dict[int, tuple[list[float
     return times
 
 
-def difference(model: mv.Estimator, views: mv.Views) -> float:
-    """The largest difference between latents of models trained as one, and of the same models trained alone."""
+def differences(model: mv.Estimator, views: mv.Views) -> dict[str, float]:
+    """Between models trained as one and the same models trained alone: relative, of the objective; of the latents."""
     seeds = as_seeds(0, N_MODELS)
     data = model.preparation(seeds[0])(views, None, (None, None), None)
-    latents = []
+    losses, latents = [], []
     for way in (train_all, lambda runs: [train(run) for run in runs]):
         runs = [model.run(data, seed) for seed in seeds]
         outcomes = way(runs)
+        losses.append(np.array([outcome.reached.loss for outcome in outcomes]))
         found = []
         for run, outcome in zip(runs, outcomes, strict=True):
             model.adopt(data, [run], [outcome])
             found.append(model.transform(views))
         latents.append(np.stack(found))
-    return float(np.abs(latents[0] - latents[1]).max())
+    return {
+        "difference": float(np.abs(losses[0] / losses[1] - 1).max()),
+        "difference_of_latents": float(np.abs(latents[0] - latents[1]).max()),
+    }

@@ -37,8 +37,8 @@ class LogLikelihood:
     monte_carlo_error : float
         Its standard error over the draws: how much another seed would differ.
     gap : float
-        What going from K/2 to K draws gained. At least 0, and near 0 once the bound is tight; of a conditional
-        log-likelihood, the difference of two such gains, of either sign.
+        What going from K/2 to K draws gained. At least 0, and near 0 once the bound is tight; NaN for K = 1. Of a
+        conditional log-likelihood, the difference of two such gains, of either sign.
     effective_samples : float
         The mean effective number of draws of a sample, between 1 and K. Far below K, the posterior is far from what
         the model implies, and far below 10 the estimate is not to be trusted.
@@ -177,7 +177,7 @@ def _importance(
     value = _log_mean(log_means, sizes)
     first = slice(0, -(-len(sizes) // 2))
     later = slice(first.stop, None)
-    half = value
+    half = np.full_like(value, np.nan)
     if len(sizes) > 1:
         shares = sizes[first].sum() / n_draws, sizes[later].sum() / n_draws
         half = shares[0] * _log_mean(log_means[first], sizes[first])
