@@ -180,6 +180,25 @@ def test_ctrl_c_keeps_the_best_weights(views, monkeypatch):
     assert np.isfinite(model.transform(views)).all()
 
 
+def test_ctrl_c_ends_all_of_it(views, monkeypatch):
+    train = loop.train
+    begun = []
+
+    def interrupt(run):
+        begun.append(run)
+        return train(run)._replace(interrupted=True)
+
+    monkeypatch.setattr(loop, "train", interrupt)
+    model = mv.MVAE(random_state=0, **{**TINY, "trainer": {"max_time": "00:01:00:00"}})
+    with pytest.raises(KeyboardInterrupt):
+        mv.tune(model, views, {"beta": [1.0, 2.0]}, cv=2)
+    assert len(begun) == 1
+    model.set_params(n_init=3).fit(views)
+    assert len(begun) == 2
+    assert model.interrupted_
+    np.testing.assert_array_equal(model.init_losses_[1:], np.inf)
+
+
 # ---- n_init ---------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +214,18 @@ def test_the_best_of_several_initial_weights(views):
 def test_n_init_keeps_no_checkpoint(views, tmp_path):
     with pytest.raises(ValueError, match="checkpoint keeps one training, but n_init=2"):
         mv.MVAE(n_init=2, **TINY).fit(views, checkpoint=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_start_that_fails_is_left_out(views, monkeypatch):
+    finish = many.Together._finish
+    failed = mv.NonFiniteObjectiveError("overflow")
+    monkeypatch.setattr(
+        many.Together, "_finish", lambda self, n: finish(self, n)._replace(error=failed if n == 1 else None)
+    )
+    with pytest.warns(UserWarning, match=r"1 of 3 trainings \(n_init\) failed"):
+        model = mv.MVAE(n_init=3, random_state=0, **TINY).fit(views)
+    assert np.isnan(model.init_losses_).tolist() == [False, True, False]
 
 
 def test_init_losses_are_saved(views, tmp_path):

@@ -668,3 +668,25 @@ assert modes[1:] == [None, None]
 def test_a_compiled_objective_trains_the_same_weights():
     """The translation is torch's affair: here it stops short of machine code, and knows no checks of shapes."""
     subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=300)
+
+
+class KeepTotals(pl.Callback):
+    """Keeps what an epoch's sums are made of."""
+
+    def __init__(self):
+        self.totals = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.totals.extend(module.train_totals.sums.values())
+
+
+@pytest.mark.parametrize("cls", [mv.MVAE, mv.MEMVAE, mv.JMVAE, mv.MMVAE])
+def test_half_precision_is_for_the_networks_alone(cls, data):
+    """Densities and products of experts in half precision would have two or three digits."""
+    settings = {"z_dim": 3, "max_epochs": 3, "batch_size": 32, "random_state": 0, "verbose": False}
+    plain, kept = cls(**settings).fit(data), KeepTotals()
+    half = cls(trainer={"precision": "bf16-mixed", "callbacks": [kept]}, **settings).fit(data)
+    assert {total.dtype for total in kept.totals} == {torch.float32}
+    assert {weights.dtype for weights in half.network_.parameters()} == {torch.float32}
+    assert not np.array_equal(half.history_["loss"], plain.history_["loss"])
+    np.testing.assert_allclose(half.history_["loss"], plain.history_["loss"], rtol=0.02)

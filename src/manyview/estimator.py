@@ -425,6 +425,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         self.interrupted_ = any(outcome.interrupted for outcome in outcomes)
         if outcome.error is not None:
             raise outcome.error
+        n_failed = sum(outcome.error is not None for outcome in outcomes)
+        if n_failed:
+            warn(f"{n_failed} of {len(outcomes)} trainings (n_init) failed; the model is the best of the others")
 
     def _with(self, changes: Mapping[str, Any]) -> Self:
         """The model with some hyperparameters changed, and with Python's numbers where they are NumPy's."""
@@ -508,6 +511,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         optimizer, optimizer_args = split_target(self.optimizer, self.optimizer_args, "optimizer")
         scheduled = None if self.scheduler is None else split_target(self.scheduler, self.scheduler_args, "scheduler")
         scheduler, scheduler_args = scheduled or (None, {})
+        if scheduler is None and self.scheduler_args:
+            raise ValueError(f"scheduler_args={dict(self.scheduler_args)}, but there is no scheduler: name one")
         training, view_names = data.training, tuple(view.name for view in data.views)
         batch_size = self._batch_size(training)
         self._check_overlap(training.mask, view_names)

@@ -86,7 +86,7 @@ def save(model: Estimator, path: str | PathLike[str]) -> None:
         "covariates": None if model.covariates_ is None else model.covariates_.to_dict(),
         "best_epoch": model.best_epoch_,
         "held_out": model.held_out_.tolist(),
-        "init_losses": [None if np.isnan(loss) else loss for loss in model.init_losses_],
+        "init_losses": [loss if np.isfinite(loss) else None for loss in model.init_losses_],
         "interrupted": model.interrupted_,
         "history": model._history,
     }

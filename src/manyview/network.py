@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast, final
 
 import torch
@@ -79,6 +80,10 @@ class Network(nn.Module):
 
     weights: Tensor | None
 
+    passes: Callable[[], AbstractContextManager[Any]] = nullcontext
+    """A context to run encoders and decoders in: lower precision is for these alone. Densities, products of experts and
+    sums over features lose too many digits in half precision."""
+
     def likelihood(self, m: int) -> Likelihood:
         """What the output of view m's decoder means."""
         return cast(Likelihood, self.likelihoods[m])
@@ -93,9 +98,9 @@ class Network(nn.Module):
         x, c = batch.x, batch.covariates
         if self.encoders_see_covariates and c is not None:
             x = tuple(with_covariates(part, c) for part in x)
-        numbers, joint = [encoder(part) for encoder, part in zip(self.encoders, x, strict=False)], []
+        numbers, joint = [self._run(encoder, part) for encoder, part in zip(self.encoders, x, strict=False)], []
         if self.joint_encoder is not None:
-            joint = [self.joint_encoder(x, batch.present)]
+            joint = [self._run(self.joint_encoder, x, batch.present)]
         private = self.latent.private
         if private is None:
             return self.latent(torch.stack([*numbers, *joint])), None
@@ -141,6 +146,12 @@ class Network(nn.Module):
             raise ValueError("this model has no private latents")
         return self.latent.private
 
+    def _run(self, module: nn.Module, *arguments: Any) -> Tensor:
+        """The output of an encoder or decoder, in single precision at least."""
+        with self.passes():
+            out: Tensor = module(*arguments)
+        return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
     # ---- from latents to views ----------------------------------------------------------------------------------
 
     def decode(
@@ -163,7 +174,7 @@ class Network(nn.Module):
         if self.decoders_see_covariates and covariates is not None:
             parts.append(covariates.expand(*z.shape[:-1], -1))
         code = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-        eta: Tensor = self.decoders[m](code.reshape(-1, code.shape[-1]))
+        eta = self._run(self.decoders[m], code.reshape(-1, code.shape[-1]))
         return eta.view(*z.shape[:-1], *eta.shape[1:])
 
     def log_lik(

@@ -116,6 +116,9 @@ def tune(
     TypeError, ValueError
         If the grid names what the model has not, or a value is not allowed; before anything is trained.
 
+    KeyboardInterrupt
+        On Ctrl-C; nothing is kept.
+
     Warns
     -----
     UserWarning
@@ -230,7 +233,10 @@ class _Jobs:
         """The models, trained, in the order in which they were added; and what stopped them."""
         from manyview.training.many import train_all
 
-        outcomes = iter(train_all([run for _, _, runs in self.models for run in runs]))
+        found = train_all([run for _, _, runs in self.models for run in runs])
+        if any(outcome.interrupted for outcome in found):
+            raise KeyboardInterrupt
+        outcomes = iter(found)
         for model, prepared, runs in self.models:
             try:
                 model.adopt(prepared, runs, [next(outcomes) for _ in runs])

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -226,7 +227,7 @@ class ObjectiveModule(pl.LightningModule):
                 share = self._share(batch)
                 for other in adversarial:
                     self._step_adversary(other, share)
-                terms = self.objective(self.network, share, self.beta)
+                terms = self._evaluate(share)
                 optimizer.zero_grad()
                 # The mean over the mini-batch, once the gradients of the processes are averaged.
                 self.manual_backward(-terms.value.sum() / (len(batch) / self.trainer.world_size))
@@ -240,6 +241,18 @@ class ObjectiveModule(pl.LightningModule):
         self._check_finite(sums, "training")
         if self.stop_requested:
             self.trainer.should_stop = True
+
+    def _evaluate(self, batch: Batch) -> Terms:
+        """The objective; where precision is mixed, with the lower one in the networks alone."""
+        plugin = self.trainer.precision_plugin
+        if not isinstance(plugin, MixedPrecision):
+            return self.objective(self.network, batch, self.beta)
+        self.network.passes = plugin.autocast_context_manager
+        try:
+            with torch.autocast(self.device.type, enabled=False):
+                return self.objective(self.network, batch, self.beta)
+        finally:
+            del self.network.passes
 
     def _step_adversary(self, optimizer: Any, batch: Batch) -> None:
         """The adversary's turn: some steps on the codes as they are now."""
@@ -262,7 +275,7 @@ class ObjectiveModule(pl.LightningModule):
         # The same draws of z in every epoch: the validation loss then changes with the weights alone.
         with seeded(self.settings.seed + index * self.trainer.world_size + self.global_rank, self.device):
             shares = [self._share(batch) for batch in batches]
-            sums = [self.val_totals.add(self.objective(self.network, share, self.beta)) for share in shares]
+            sums = [self.val_totals.add(self._evaluate(share)) for share in shares]
         self._check_finite(sums, "validation")
 
     def on_train_epoch_end(self) -> None:
@@ -431,8 +444,6 @@ def quiet_lightning() -> Iterator[None]:
 def train(run: Run) -> Outcome:
     """Train a network in place."""
     network, settings = run.network, run.settings
-    if settings.scheduler_args and settings.scheduler is None:
-        raise ValueError(f"scheduler_args={dict(settings.scheduler_args)}, but there is no scheduler: name one")
     with seeded(settings.seed):
         torch.set_rng_state(run.random_numbers)
         return _train(ObjectiveModule(run), network, settings)

@@ -47,19 +47,26 @@ Tensors = dict[str, Tensor]
 
 
 def train_all(runs: Sequence[Run]) -> list[Outcome]:
-    """Train several networks in place: those that are alike as one computation, the others one after another."""
+    """Train several networks in place: those that are alike as one computation, the others one after another.
+
+    Ctrl-C ends all of it; those that were not begun keep the weights that they start from.
+    """
     from manyview.training.loop import train
 
-    outcomes: dict[int, Outcome] = {}
+    outcomes = [Outcome(Progress(), interrupted=True) for _ in runs]
     for group in _alike(runs):
-        members = [runs[i] for i in group]
-        together = Together(members) if len(group) > 1 else None
+        together = Together([runs[i] for i in group]) if len(group) > 1 else None
         if together is not None and together.agrees():
-            found: Iterable[Outcome] = together.train()
-        else:
-            found = map(train, members)
-        outcomes.update(zip(group, found, strict=True))
-    return [outcomes[i] for i in range(len(runs))]
+            for i, outcome in zip(group, together.train(), strict=True):
+                outcomes[i] = outcome
+            if together.stop_requested:
+                break
+            continue
+        for i in group:
+            outcomes[i] = train(runs[i])
+            if outcomes[i].interrupted:
+                return outcomes
+    return outcomes
 
 
 # ---- which networks are trained together ----------------------------------------------------------------------------
@@ -106,6 +113,11 @@ def _signature(run: Run) -> tuple[Any, ...]:
     state = {name: tensor.shape for name, tensor in _state(run.network).items()}
     same = (settings.batch_size, settings.fewest_samples, settings.optimizer, settings.device)
     return state, shapes(run.data), shapes(run.validation), same, run.view_names
+
+
+def _parts(run: Run) -> list[Batch]:
+    """What a run is trained on, and what it is watched on, if anything."""
+    return [data for data in (run.data, run.validation) if isinstance(data, Batch)]
 
 
 def _state(network: nn.Module) -> Tensors:
@@ -164,7 +176,19 @@ class Together:
         watched = 0 if runs[0].validation is None else len(runs[0].validation)
         self.watched = mini_batches(watched, max(1024, size), fewest) if watched else []
         self.stop_requested = False
+        on_device = {id(data): data.to(self.device).tensors() for run in runs for data in _parts(run)}
+        self.data = [[on_device[id(data)] for data in _parts(run)] for run in runs]
         self.draws: dict[tuple[bool, int], list[list[Draw]]] = {}
+
+    def _select(self, training: bool, networks: Iterable[int], rows: Tensor) -> Tensors:
+        """Rows of the data of some networks, (N, B), by name: (N, B, ...)."""
+        sources = [self.data[n][0 if training else 1] for n in networks]
+        if all(source is sources[0] for source in sources):
+            return {name: x.index_select(0, rows.flatten()).unflatten(0, rows.shape) for name, x in sources[0].items()}
+        return {
+            name: torch.stack([own[name].index_select(0, mine) for own, mine in zip(sources, rows, strict=True)])
+            for name in sources[0]
+        }
 
     def evaluate(self, data: Tensors, betas: Tensor, numbers: Sequence[Tensor]) -> Tensors:
         """The sums over a mini-batch for each network."""
@@ -198,7 +222,7 @@ class Together:
 
     def _agrees(self, training: bool, size: int) -> bool:
         rows = torch.arange(size, device=self.device).expand(len(self.runs), -1)
-        data = select([run.data if training else run.validation for run in self.runs], rows, self.device)
+        data = self._select(training, range(len(self.runs)), rows)
         betas = torch.ones(len(self.runs), device=self.device)
         alone, asked = [], []
         buffers = {name: value.clone() for name, value in self.buffers.items()}
@@ -267,15 +291,14 @@ class Together:
         return [[vector] for vector in vectors]
 
     def _train_epoch(self) -> None:
-        runs = [self.runs[n] for n in self.active]
         totals: Tensors = {}
         self.objectives[0].train()
-        device, n_steps = self.device, len(self.bounds) - 1
+        n_steps = len(self.bounds) - 1
         orders = torch.stack([torch.randperm(len(run.data), generator=self.order[n]) for n, run in self._each()])
-        orders = orders.to(device)
+        orders = orders.to(self.device)
         for first in range(0, n_steps, _STEPS):
             bounds = self.bounds[first : first + _STEPS + 1]
-            chunk = select([run.data for run in runs], orders[:, bounds[0] : bounds[-1]], device)
+            chunk = self._select(True, self.active, orders[:, bounds[0] : bounds[-1]])
             for step, (start, stop) in enumerate(itertools.pairwise(bounds)):
                 data = {name: x[:, start - bounds[0] : stop - bounds[0]] for name, x in chunk.items()}
                 sums = self._step(data, (first + step) / n_steps, stop - start)
@@ -321,14 +344,13 @@ class Together:
     def _validate(self) -> Tensors:
         self.objectives[0].eval()
         totals: Tensors = {}
-        sources = [run.validation for _, run in self._each()]
         for index, (start, stop) in enumerate(itertools.pairwise(self.watched)):
             rows = torch.arange(start, stop, device=self.device).expand(len(self.active), -1)
             seeds = [run.settings.seed + index for _, run in self._each()]
             generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
             asked = self.draws[False, stop - start]
             numbers = draw_all([asked[n] for n in self.active], generators)
-            sums = self.evaluate(select(sources, rows, self.device), self._betas(1.0), numbers)
+            sums = self.evaluate(self._select(False, self.active, rows), self._betas(1.0), numbers)
             totals = {name: totals[name] + x if totals else x for name, x in sums.items()}
         return totals
 
@@ -411,17 +433,6 @@ class Together:
         objective.cpu()
         interrupted = self.stop_requested and n in self.active
         return Outcome(self.reached[n], self.errors[n], interrupted)
-
-
-def select(sources: Sequence[Any], rows: Tensor, device: torch.device) -> Tensors:
-    """Rows of each network's data, (N, B), by name: (N, B, ...)."""
-    tensors = [source.to(device).tensors() for source in sources]
-    if all(source is sources[0] for source in sources):
-        return {name: x.index_select(0, rows.flatten()).unflatten(0, rows.shape) for name, x in tensors[0].items()}
-    return {
-        name: torch.stack([own[name].index_select(0, mine) for own, mine in zip(tensors, rows, strict=True)])
-        for name in tensors[0]
-    }
 
 
 def by_view(row: Mapping[str, Any], view_names: Sequence[str]) -> dict[str, float]:
