@@ -23,6 +23,7 @@ from manyview.models import MODELS
 from manyview.seeding import as_seed
 from manyview.training import NonFiniteObjectiveError, TrainingSettings
 from manyview.training.loop import make_optimizer, make_scheduler
+from manyview.training.run import Progress
 
 TINY = {
     "z_dim": 2,
@@ -690,3 +691,15 @@ def test_half_precision_is_for_the_networks_alone(cls, data):
     assert {weights.dtype for weights in half.network_.parameters()} == {torch.float32}
     assert not np.array_equal(half.history_["loss"], plain.history_["loss"])
     np.testing.assert_allclose(half.history_["loss"], plain.history_["loss"], rtol=0.02)
+
+
+@pytest.mark.parametrize("start", [120.0, -3.0])
+def test_a_loss_that_explodes_is_warned_of_once(start):
+    reached = Progress()
+    for loss in (start, start + 5, start - 1):
+        reached.add({"loss": loss}, 1.0)
+    message = r"the loss grew from .* in epoch 1 to 1e\+12 in epoch 4: training diverges"
+    with pytest.warns(UserWarning, match=message) as seen:
+        reached.add({"loss": 1e12}, 1.0)
+    reached.add({"loss": 1e13}, 1.0)
+    assert len(seen) == 1

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from manyview.data.batch import Batch, TrainingData
+from manyview.messages import warn
 from manyview.network import Network
 from manyview.objectives import Scalar, Terms
 
 __all__ = ["NonFiniteObjectiveError", "Outcome", "Progress", "Run", "TrainingSettings"]
+
+ADVICE = "Lower learning_rate, set gradient_clip, or standardise the data (scale='standard')"
 
 Objective = Callable[[Network, Batch, Scalar], Terms]
 
@@ -72,6 +75,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = float("inf")
+    diverged: bool = False
 
     @property
     def loss(self) -> float:
@@ -80,8 +84,13 @@ class Progress:
         return row.get("val_loss", row.get("loss", float("inf")))
 
     def add(self, row: dict[str, float], beta: float) -> None:
-        """Note an epoch."""
+        """Note an epoch, and warn of the first whose loss is out of all proportion to that of epoch 1."""
         self.history.append({"epoch": len(self.history) + 1, **row, "beta": beta})
+        start = self.history[0]["loss"]
+        if not self.diverged and row["loss"] > start + 100 * (1 + abs(start)):
+            self.diverged = True
+            now = f"{row['loss']:.4g} in epoch {len(self.history)}"
+            warn(f"the loss grew from {start:.4g} in epoch 1 to {now}: training diverges. {ADVICE}")
 
     def improve(self, beta_at: Callable[[float], float], comparable: bool = True) -> bool:
         """Whether the last epoch is the best so far."""
@@ -118,7 +127,4 @@ def non_finite(phase: str, epoch: int, terms: str, best_epoch: int) -> NonFinite
 
 def advice(best_epoch: int) -> str:
     """What a model has after an error, and how the error may be avoided."""
-    return (
-        f"The model keeps its weights of {f'epoch {best_epoch}' if best_epoch else 'the start'}. "
-        "Lower learning_rate, set gradient_clip, or standardise the data (scale='standard')"
-    )
+    return f"The model keeps its weights of {f'epoch {best_epoch}' if best_epoch else 'the start'}. {ADVICE}"
