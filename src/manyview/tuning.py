@@ -172,17 +172,18 @@ def tune(
 
 def with_settings(model: Model, settings: Mapping[str, Any], view_names: Sequence[str]) -> Model:
     """A new model like another one, with other settings."""
-    cls, parameters = type(model), model.get_params(deep=False)
+    cls, changes = type(model), {}
     for name, value in settings.items():
         parent, _, setting = name.partition("__")
         check_known(cls, {parent: None})
         if not setting:
-            parameters[name] = value
+            changes[name] = value
         elif parent in _NESTED:
-            parameters[parent] = _refine(parameters[parent], setting, value, name, view_names)
+            spec = changes.get(parent, getattr(model, parent))
+            changes[parent] = _refine(spec, setting, value, name, view_names)
         else:
             raise ValueError(f"grid: {name!r}: only {', '.join(_NESTED)} have settings of their own; name {parent!r}")
-    return cls(**parameters)
+    return model._with(changes)
 
 
 def _refine(spec: Any, setting: str, value: Any, name: str, view_names: Sequence[str]) -> Any:

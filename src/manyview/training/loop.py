@@ -33,7 +33,7 @@ from manyview.training.run import (
     Progress,
     Run,
     TrainingSettings,
-    advice,
+    by_view,
     non_finite,
 )
 from manyview.validation import check_arguments, find_trainer
@@ -78,15 +78,8 @@ class Totals:
         return {name: total / self.n for name, total in self.by_view(self.sums).items()}
 
     def by_view(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        """Sums as numbers, those of views under names such as ``log_lik[image]``."""
-        numbers: dict[str, float] = {}
-        for name, total in sums.items():
-            if total.ndim:
-                names = (f"{name}[{view}]" for view in self.view_names)
-                numbers |= dict(zip(names, total.tolist(), strict=True))
-            else:
-                numbers[name] = total.item()
-        return numbers
+        """Sums as numbers."""
+        return by_view({name: total.tolist() for name, total in sums.items()}, self.view_names)
 
 
 class ObjectiveModule(pl.LightningModule):
@@ -288,20 +281,11 @@ class ObjectiveModule(pl.LightningModule):
         self.reached.add(row, self.beta)
         if self.trainer.loggers or self.settings.trainer.get("callbacks"):
             self.log_dict({**row, "beta": self.beta})
-        self._step_scheduler(row)
+        step_scheduler(self.lr_schedulers(), row)
         if not all(torch.isfinite(weights).all() for weights in self.network.parameters()):
-            raise NonFiniteObjectiveError(
-                f"weights became non-finite in epoch {self.current_epoch + 1}. {advice(self.reached.best_epoch)}"
-            )
+            raise non_finite("weights", self.current_epoch + 1, self.reached.best_epoch)
         if self.validation is None or self.val_totals.n:
             self._select()
-
-    def _step_scheduler(self, row: dict[str, float]) -> None:
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(row.get("val_loss", row["loss"]))
-        elif scheduler is not None:
-            cast(torch.optim.lr_scheduler.LRScheduler, scheduler).step()
 
     # ---- the best weights ---------------------------------------------------------------------------------------
 
@@ -328,7 +312,7 @@ class ObjectiveModule(pl.LightningModule):
         found = (totals.by_view(batch) for batch in sums if not torch.isfinite(batch["loss"]))
         terms = [f"{name} = {x}" for name, x in next(found, {}).items() if name != "loss" and not math.isfinite(x)]
         named = ", ".join(terms) or "the sum of its terms overflowed"
-        raise non_finite(phase, self.current_epoch + 1, named, self.reached.best_epoch)
+        raise non_finite(f"the {phase} objective", self.current_epoch + 1, self.reached.best_epoch, named)
 
 
 def compiled(objective: Objective, mode: bool | str) -> Objective:
@@ -369,17 +353,27 @@ def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings)
     return cls(optimizer, **settings.scheduler_args)
 
 
-class ProgressBar(pl.Callback):
+def step_scheduler(scheduler: Any, row: Mapping[str, float]) -> None:
+    """The end of an epoch, for a scheduler if there is one."""
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        scheduler.step(row.get("val_loss", row["loss"]))
+    elif scheduler is not None:
+        scheduler.step()
+
+
+def progress_bar(n_epochs: int | None, hidden: bool) -> Any:
     """One line: the epoch, the loss, the time left."""
+    from tqdm.auto import tqdm
+
+    layout = "{desc}: epoch {n:.0f}/{total} |{bar:20}| {elapsed} < {remaining}{postfix}"
+    return tqdm(total=n_epochs, desc="training", bar_format=layout, dynamic_ncols=True, disable=hidden)
+
+
+class ProgressBar(pl.Callback):
+    """Shows :func:`progress_bar`."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        from tqdm.auto import tqdm
-
-        hidden = not trainer.is_global_zero
-        layout = "{desc}: epoch {n:.0f}/{total} |{bar:20}| {elapsed} < {remaining}{postfix}"
-        self.bar = tqdm(
-            total=trainer.max_epochs, desc="training", bar_format=layout, dynamic_ncols=True, disable=hidden
-        )
+        self.bar = progress_bar(trainer.max_epochs, hidden=not trainer.is_global_zero)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast, final
 
@@ -21,7 +22,7 @@ from manyview.data.batch import Batch, mini_batches
 from manyview.objectives import Scalar, Terms
 from manyview.seeding import seeded
 from manyview.training.draws import Draw, Recorder, Replay, draw_all
-from manyview.training.run import NonFiniteObjectiveError, Outcome, Progress, Run, advice, non_finite
+from manyview.training.run import NonFiniteObjectiveError, Outcome, Progress, Run, by_view, non_finite
 
 __all__ = ["train_all"]
 
@@ -110,7 +111,8 @@ def _signature(run: Run) -> tuple[Any, ...]:
         return None if data is None else {name: tensor.shape for name, tensor in data.tensors().items()}
 
     settings = run.settings
-    state = {name: tensor.shape for name, tensor in _state(run.network).items()}
+    network = run.network
+    state = {name: tensor.shape for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     same = (settings.batch_size, settings.fewest_samples, settings.optimizer, settings.device)
     return state, shapes(run.data), shapes(run.validation), same, run.view_names
 
@@ -118,10 +120,6 @@ def _signature(run: Run) -> tuple[Any, ...]:
 def _parts(run: Run) -> list[Batch]:
     """What a run is trained on, and what it is watched on, if anything."""
     return [data for data in (run.data, run.validation) if isinstance(data, Batch)]
-
-
-def _state(network: nn.Module) -> Tensors:
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 # ---- stacked networks -----------------------------------------------------------------------------------------------
@@ -248,9 +246,7 @@ class Together:
 
     def train(self) -> list[Outcome]:
         """Train the networks to the end of each."""
-        from tqdm.auto import tqdm
-
-        from manyview.training.loop import make_optimizer, make_scheduler, stop_on_interrupt
+        from manyview.training.loop import make_optimizer, make_scheduler, progress_bar, stop_on_interrupt
 
         self.reached = [Progress() for _ in self.runs]
         self.errors: list[NonFiniteObjectiveError | None] = [None for _ in self.runs]
@@ -272,8 +268,7 @@ class Together:
             self.noise = [torch.Generator(self.device).manual_seed(run.settings.seed) for run in self.runs]
         longest = max(run.settings.max_epochs for run in self.runs)
         hidden = not any(run.settings.verbose for run in self.runs)
-        layout = "{desc}: epoch {n:.0f}/{total} |{bar:20}| {elapsed} < {remaining}{postfix}"
-        with stop_on_interrupt(self), tqdm(total=longest, bar_format=layout, dynamic_ncols=True, disable=hidden) as bar:
+        with stop_on_interrupt(self), progress_bar(longest, hidden) as bar:
             while self.active and not self.stop_requested:
                 bar.set_description(f"training {len(self.active)} models as one", refresh=False)
                 self._train_epoch()
@@ -356,6 +351,8 @@ class Together:
 
     def _end_epoch(self, means: Tensors) -> None:
         """Note the epoch, keep the weights of networks that improved, and go on without those that are done."""
+        from manyview.training.loop import step_scheduler
+
         table = {name: value.tolist() for name, value in means.items()}
         finite = torch.stack([torch.isfinite(leaf).flatten(1).all(1) for leaf in self.leaves]).all(0).tolist()
         betas = self._betas(1.0).tolist()
@@ -368,11 +365,10 @@ class Together:
                 done.append(i)
                 continue
             reached.add(row, betas[i])
-            self._schedule(n, row)
+            step_scheduler(self.schedulers[n], row)
             if reached.improve(run.beta_at):
                 better.append(i)
-            stalled = reached.best_epoch < len(reached.history) and reached.stalled(run.settings.patience)
-            if stalled or len(reached.history) >= run.settings.max_epochs:
+            if reached.stalled(run.settings.patience) or len(reached.history) >= run.settings.max_epochs:
                 done.append(i)
         self._keep(better)
         if done:
@@ -381,22 +377,13 @@ class Together:
     def _wrong(self, row: Mapping[str, float], finite: bool, reached: Progress) -> NonFiniteObjectiveError | None:
         """What stops a network whose objective or weights are not finite."""
         epoch = len(reached.history) + 1
-        terms = [f"{name} = {x}" for name, x in row.items() if not torch.isfinite(torch.tensor(x))]
+        terms = [f"{name} = {x}" for name, x in row.items() if not math.isfinite(x)]
         if terms:
             phase = "validation" if all(term.startswith("val_") for term in terms) else "training"
             named = [term for term in terms if not term.startswith(("loss", "val_loss"))]
-            return non_finite(phase, epoch, ", ".join(named) or "the sum of its terms overflowed", reached.best_epoch)
-        if not finite:
-            what = f"weights became non-finite in epoch {epoch}. {advice(reached.best_epoch)}"
-            return NonFiniteObjectiveError(what)
-        return None
-
-    def _schedule(self, n: int, row: Mapping[str, float]) -> None:
-        scheduler = self.schedulers[n]
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(row.get("val_loss", row["loss"]))
-        elif scheduler is not None:
-            scheduler.step()
+            told = ", ".join(named) or "the sum of its terms overflowed"
+            return non_finite(f"the {phase} objective", epoch, reached.best_epoch, told)
+        return None if finite else non_finite("weights", epoch, reached.best_epoch)
 
     @torch.no_grad()
     def _keep(self, better: list[int]) -> None:
@@ -433,14 +420,3 @@ class Together:
         objective.cpu()
         interrupted = self.stop_requested and n in self.active
         return Outcome(self.reached[n], self.errors[n], interrupted)
-
-
-def by_view(row: Mapping[str, Any], view_names: Sequence[str]) -> dict[str, float]:
-    """Numbers by name, those of views under names such as ``log_lik[image]``."""
-    numbers: dict[str, float] = {}
-    for name, value in row.items():
-        if isinstance(value, list):
-            numbers |= {f"{name}[{view}]": x for view, x in zip(view_names, value, strict=True)}
-        else:
-            numbers[name] = value
-    return numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,11 +97,11 @@ class Progress:
         epoch = len(self.history)
         loss = self.history[-1].get("val_loss")
         # While beta grows, losses of different epochs cannot be compared.
-        unknown = loss is None or not comparable or beta_at(epoch) > beta_at(epoch - 1)
-        better = loss is None or unknown or loss < self.best_loss
-        if better:
-            self.best_epoch, self.best_loss = epoch, float("inf") if loss is None or unknown else loss
-        return better
+        if loss is None or not comparable or beta_at(epoch) > beta_at(epoch - 1):
+            self.best_epoch, self.best_loss = epoch, float("inf")
+        elif loss < self.best_loss:
+            self.best_epoch, self.best_loss = epoch, loss
+        return self.best_epoch == epoch
 
     def stalled(self, patience: int | None) -> bool:
         """Whether the best epoch lies that many epochs back."""
@@ -118,13 +118,19 @@ class Outcome(NamedTuple):
     """Whether Ctrl-C ended it."""
 
 
-def non_finite(phase: str, epoch: int, terms: str, best_epoch: int) -> NonFiniteObjectiveError:
-    """The error of an objective that is not finite."""
-    return NonFiniteObjectiveError(
-        f"the {phase} objective became non-finite in epoch {epoch}: {terms}. {advice(best_epoch)}"
-    )
+def by_view(row: Mapping[str, Any], view_names: Sequence[str]) -> dict[str, float]:
+    """Numbers by name, those of views, in a list, under names such as ``log_lik[image]``."""
+    numbers: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, list):
+            numbers |= {f"{name}[{view}]": x for view, x in zip(view_names, value, strict=True)}
+        else:
+            numbers[name] = value
+    return numbers
 
 
-def advice(best_epoch: int) -> str:
-    """What a model has after an error, and how the error may be avoided."""
-    return f"The model keeps its weights of {f'epoch {best_epoch}' if best_epoch else 'the start'}. {ADVICE}"
+def non_finite(what: str, epoch: int, best_epoch: int, terms: str = "") -> NonFiniteObjectiveError:
+    """The error of an objective, or of weights, that are not finite."""
+    keeps = f"epoch {best_epoch}" if best_epoch else "the start"
+    found = f"{what} became non-finite in epoch {epoch}{f': {terms}' if terms else ''}"
+    return NonFiniteObjectiveError(f"{found}. The model keeps its weights of {keeps}. {ADVICE}")
