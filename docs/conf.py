@@ -16,7 +16,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "reference_tables",
 ]
+autosummary_generate = False
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
@@ -30,8 +32,12 @@ suppress_warnings = ["myst.header"]
 html_theme = "furo"
 html_title = f"manyview {version}"
 
-# The tables of the benchmarks are made of their results.
-sys.path.append(str(Path(__file__).parents[1]))
+# The tables of the benchmarks, and the models' pages, are made of the results and of the code.
+HERE = Path(__file__).parent
+sys.path += [str(HERE.parent), str(HERE)]
+from model_pages import write_model_pages  # noqa: E402
+
 from benchmarks.pages import write_pages  # noqa: E402
 
-write_pages(Path(__file__).parent / "_generated")
+write_pages(HERE / "_generated")
+write_model_pages(HERE / "models")

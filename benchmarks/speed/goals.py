@@ -150,7 +150,7 @@ def other_table(rows: Sequence[Row]) -> tuple[list[str], Rows]:
             )
             add(eight, "latents, to models alone", [eight["difference_of_latents"]], "", None)
     for ours, what, value, aim in [*memory(rows), *in_proportion(rows)]:
-        add(ours, what, [value], f"≤ {aim:.2g}", lambda x, aim=aim: x <= aim)
+        add(ours, what, [value], f"≤ {aim:g}", lambda x, aim=aim: x <= aim)
     return head, found
 
 
