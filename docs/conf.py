@@ -15,6 +15,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "sphinx.ext.viewcode",
     "reference_tables",
 ]
@@ -26,6 +27,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
+strip_signature_backslash = True  # else attributes lose the underscore that ends their names
 exclude_patterns = ["_build", "_generated"]
 suppress_warnings = ["myst.header"]
 

@@ -64,6 +64,17 @@ class Structure:
             canonical=name == "CanonicalCodes",
         )
 
+    def notes(self) -> list[tuple[str, str]]:
+        """What is written below the picture, and in which colour."""
+        notes = []
+        if self.private:
+            notes.append(("orange", "each h is private: inferred from its own view"))
+        if self.adversary:
+            notes.append(("red", "an adversary holds all codes together to p(z)"))
+        if self.joint_encoder:
+            notes.append(("blue", "each view's own posterior is held to that of all"))
+        return notes
+
     def words(self) -> str:
         """The picture for those who do not see it."""
         expert = "a code" if self.point else "a posterior"
@@ -134,14 +145,7 @@ def draw(s: Svg, it: Structure) -> None:
         if it.private:
             s.line(431, y, 417, y, colour="orange", head=True)
             s.text(443, y + 6, f"h{mark}", size=18, italic=True, colour="orange")
-    notes = []
-    if it.private:
-        notes.append(("orange", "each h is private: inferred from its own view"))
-    if it.adversary:
-        notes.append(("red", "an adversary holds all codes together to p(z)"))
-    if it.joint_encoder:
-        notes.append(("blue", "each view's own posterior is held to that of all"))
-    for i, (colour, words) in enumerate(notes):
+    for i, (colour, words) in enumerate(it.notes()):
         s.text(14, 262 + 22 * i, words, anchor="start", size=15, colour=colour)
 
 
@@ -204,7 +208,7 @@ def page(model: type[mv.Estimator], structure: Structure, lines: list[Line]) -> 
     parts = [
         f"# {name}",
         pictures,
-        f"```{{eval-rst}}\n.. autoclass:: manyview.{name}\n   :members:\n```",
+        f"```{{eval-rst}}\n.. autoclass:: manyview.{name}\n   :members:\n   :exclude-members: latent, fusion, adversary, objective, evaluate\n```",
         "## From the formulas to the code",
         "\n".join([table, *symbols(formulas(docstring))]),
         "All symbols are on the [notation](../learn/notation.md) page. This is the model, beside its parameters:",
@@ -235,7 +239,7 @@ def write_model_pages(folder: Path) -> None:
         structure = Structure.of(fitted.network_)
         write_if_new(folder / f"{name}.md", page(model, structure, lines))
         for theme in THEMES:
-            svg = Svg(theme, name, name, structure.words(), 460, 300)
+            svg = Svg(theme, name, name, structure.words(), 460, 246 + 22 * len(structure.notes()))
             draw(svg, structure)
             write_if_new(images / f"{name}-{theme}.svg", str(svg))
 

@@ -85,7 +85,7 @@ class FittedView:
 
     @property
     def log_scale(self) -> Tensor:
-        """Log |dx/dx'| of each feature: what standardising adds to a log-density, with a minus sign."""
+        """The log of dx/dx' for each feature: what standardising adds to a log-density, with a minus sign."""
         return torch.from_numpy(np.log(self.scale)).float()
 
     def encode(self, x: np.ndarray) -> tuple[Tensor, Tensor | None]:
