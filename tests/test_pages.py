@@ -18,12 +18,16 @@ PAGES += sorted((DOCS / "learn").glob("*.md")) + sorted((DOCS / "do").glob("*.md
 
 # What pages need that has to be downloaded once, and is not where there is no network.
 FETCHED = {
-    "any_to_any.md": lambda: mv.datasets.fetch_mnist(download_if_missing=False),
-    "interpret.md": lambda: mv.datasets.load_nutrimouse(download_if_missing=False),
-    "missing_views.md": lambda: [
+    "do/any_to_any.md": lambda: mv.datasets.fetch_mnist(download_if_missing=False),
+    "do/interpret.md": lambda: mv.datasets.load_nutrimouse(download_if_missing=False),
+    "do/missing_views.md": lambda: [
         mv.datasets.load_nutrimouse(download_if_missing=False), mv.datasets.fetch_mfeat(download_if_missing=False)
     ],
 }  # fmt: skip
+
+
+def _name(page):
+    return page.name if page.parent == ROOT else page.relative_to(DOCS).as_posix()
 
 
 def blocks(page, language="python"):
@@ -31,11 +35,11 @@ def blocks(page, language="python"):
 
 
 @pytest.mark.filterwarnings("ignore:.*none of the given views")
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=_name)
 def test_code_on_pages_runs(page, tmp_path, monkeypatch):
-    if page.name in FETCHED:
+    if _name(page) in FETCHED:
         try:
-            FETCHED[page.name]()
+            FETCHED[_name(page)]()
         except FileNotFoundError as error:
             pytest.skip(str(error))
     monkeypatch.chdir(tmp_path)
@@ -58,7 +62,7 @@ def run_commands(page, folder):
     """Those of the page's shell blocks that call manyview, in the folder where its Python code has run."""
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for block in blocks(page, "bash"):
-        if block.startswith("manyview "):
+        if re.search(r"^manyview ", block, flags=re.MULTILINE) and "#!" not in block:
             result = subprocess.run(
                 ["bash", "-euc", block], cwd=folder, env=os.environ | {"PATH": places}, capture_output=True, text=True
             )
