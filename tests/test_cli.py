@@ -123,6 +123,17 @@ def test_its_configuration_repeats_a_run(run, tmp_path, monkeypatch):
     assert not same(weights(run), weights(tmp_path / "other"))
 
 
+def test_another_model_goes_on_without_what_the_files_model_alone_has(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (run / "config.yaml").read_text().replace("manyview.MVAE", "manyview.MoPoEVAE")
+    text = text.replace("  z_dim: 2\n", "  z_dim: 2\n  subsets: all\n")
+    (tmp_path / "mopoe.yaml").write_text(text)
+    assert main(["fit", "--config", "mopoe.yaml", "model=mvae", "out=again"]) == 0
+    assert "the file is for MoPoEVAE; MVAE has no subsets: left out" in capsys.readouterr().err
+    assert mv.load(tmp_path / "again" / "model.safetensors").z_dim == 2
+    assert main(["fit", "--config", "mopoe.yaml", "model=mvae", "model.subsets=drawn", "out=other"]) != 0
+
+
 def test_its_configuration_is_one_of_the_library(run):
     model = mv.MVAE.from_config(run / "config.yaml")
     assert (model.z_dim, model.max_epochs, model.random_state) == (2, 3, 0)

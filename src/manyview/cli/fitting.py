@@ -26,7 +26,7 @@ from manyview.cli.console import (
 from manyview.cli.data import Data, Samples
 from manyview.cli.runs import Run
 from manyview.cli.settings import FIT, compose, composing, parse, read_file
-from manyview.messages import closest
+from manyview.messages import closest, warn
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -119,16 +119,31 @@ def _make_model(settings: Mapping[str, Any], file: str | None, *, with_module: b
         del content["model"]["_target_"]  # their files have no such key, and are told from ours by that
     elif "datamodule" in content:
         raise UsageError("which data module? Say its class, as in datamodule._target_=manyview.MultiviewDataModule")
+    former = _names(alone)
+    if former is not None and former is not cls:
+        _leave_out_what_is_of(former, cls, content["model"], alone["model"])
     overrides = {} if settings["seed"] is None else {"random_state": settings["seed"]}
     try:
         model = cls.from_config(content, **overrides)
     except ValueError:
-        if file is not None and _names(alone) in (None, cls):
+        if file is not None and former in (None, cls):
             read_config(file, cls)  # where the file alone is wrong, this says the line
         raise
     if model.random_state is None:
         model.random_state = 0  # so that every run can be done again
     return model, int(model.random_state)  # type: ignore[arg-type]  # YAML holds no RandomState
+
+
+def _leave_out_what_is_of(
+    former: type[Estimator], cls: type[Estimator], asked: dict[str, Any], of_file: Mapping[str, Any]
+) -> None:
+    """Hyperparameters that a file gives to its own model, and that the one asked for in its place does not have."""
+    theirs = set(former._get_param_names()) - set(cls._get_param_names())
+    left_out = [key for key in of_file if key in theirs and asked.get(key) == of_file[key]]
+    for key in left_out:
+        del asked[key]
+    if left_out:
+        warn(f"the file is for {former.__name__}; {cls.__name__} has no {', '.join(left_out)}: left out")
 
 
 def _names(content: Mapping[str, Any]) -> type[Estimator] | None:
