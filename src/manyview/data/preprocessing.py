@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,8 @@ from manyview.data.views import Views
 from manyview.likelihoods import Likelihood
 
 __all__ = ["FittedView", "make_batch"]
+
+_NUMBERS = 2**16  # half a megabyte in double precision
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,13 @@ class FittedView:
         x, named = data.array(name), data.has_feature_names(name)
         names = data.feature_names[name].tolist()
         mask = ~np.isnan(x)
-        count = mask.sum(0)
-        mean = np.where(mask, x, 0.0).sum(0, dtype=np.float64) / np.maximum(count, 1)
-        deviation = np.where(mask, x - mean, 0.0)
-        variance = np.square(deviation, out=deviation).sum(0) / np.maximum(count, 1)
+        count = np.maximum(mask.sum(0), 1)
+        mean, variance = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
+        for rows in _stretches(x):
+            mean += np.where(mask[rows], x[rows], 0.0).sum(0, dtype=np.float64) / count
+        for rows in _stretches(x):
+            deviation = np.where(mask[rows], x[rows] - mean, 0.0)
+            variance += np.square(deviation, out=deviation).sum(0) / count
         return cls.from_moments(name, names, named, likelihood, x.dtype.name, mean, variance, standardise)
 
     @classmethod
@@ -91,16 +98,22 @@ class FittedView:
     def encode(self, x: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Standardised, filled values of x, and the mask of its observed entries, None if all are."""
         mask = ~np.isnan(x)
-        values = (x - self.loc) / self.scale
-        if mask.all():
-            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), None
-        values = np.where(mask, values, self.fill).astype(np.float32)
-        return torch.from_numpy(values), torch.from_numpy(mask)
+        complete, values = mask.all(), np.empty(x.shape, dtype=np.float32)
+        for rows in _stretches(x):
+            scaled = (x[rows] - self.loc) / self.scale
+            values[rows] = scaled if complete else np.where(mask[rows], scaled, self.fill)
+        return torch.from_numpy(values), None if complete else torch.from_numpy(mask)
 
     def decode(self, values: Tensor) -> np.ndarray:
         """Values of the model in the units of the data."""
         units: np.ndarray = values.cpu().numpy() * self.scale + self.loc
         return units.astype(self.dtype)
+
+
+def _stretches(x: np.ndarray) -> Iterator[slice]:
+    """Slices of rows that are small enough for what is computed of them, in double precision, to stay in the caches."""
+    n_rows = max(1, _NUMBERS // max(1, math.prod(x.shape[1:])))
+    return (slice(start, start + n_rows) for start in range(0, len(x), n_rows))
 
 
 def make_batch(views: Views, fitted: tuple[FittedView, ...]) -> Batch:
