@@ -764,6 +764,110 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         kind = "torch" if data.container == "torch" else "numpy"  # DataFrames have no third dimension
         return data.pack({name: contain(np.concatenate(x, axis=1), kind) for name, x in draws.items()})
 
+    @torch.no_grad()
+    def decode(self, z: Any, target: ViewNames = None, *, h: Any = None, covariates: Any = None) -> dict[str, Any]:
+        r"""The views expected at latents of your choosing: :math:`\mathbb E[x_m \mid z, h_m]`.
+
+        Parameters
+        ----------
+        z : array, tensor or DataFrame of shape (n, Z)
+            The latents, such as those of :meth:`transform`, or some of them changed. The columns of a DataFrame are
+            taken by their names if these are z0, z1, ..., and in their order otherwise.
+        target : str, int or sequence of these, optional
+            The views to decode; all by default.
+        h : dict or list, optional
+            The private latents of views, (n, H) each, as :meth:`transform_private` returns them. Those of views that
+            are left out are at the prior's mean.
+        covariates : DataFrame, dict or array, optional
+            The covariates to decode for, a row for each of z, if the model was fitted with such.
+
+        Returns
+        -------
+        dict
+            For each target view an array of shape (n, \*shape), in the units of the data (probabilities for Bernoulli
+            and categorical views); tensors or DataFrames where z is such.
+
+        Raises
+        ------
+        ValueError
+            If z or h are not of the shape of the model's latents, or not finite; if there are no private latents, or no
+            such view.
+
+        See Also
+        --------
+        predict : What is expected at the latents that are inferred from samples.
+
+        Examples
+        --------
+        >>> import manyview as mv
+        >>> views = mv.datasets.make_multiview(100, (6, 4), random_state=0)
+        >>> model = mv.MVAE(z_dim=2, max_epochs=2, random_state=0, verbose=False).fit(views)
+        >>> model.decode([[0.0, 0.0], [1.0, 0.0]], target="view_1")["view_1"].shape
+        (2, 4)
+        """
+        private = self.fitted_network().latent.private
+        if h is not None and private is None:
+            raise ValueError(f"h={type(h).__name__}: {type(self).__name__} has no private latents here; leave h out")
+        codes = self._read_codes(z, self.get_feature_names_out(), "z")
+        means = None
+        if private is not None:
+            means = private.prior.mean.expand(len(self.views_), len(codes), -1).clone()
+            for name, given in _by_view(h).items():
+                columns = [f"h{i}" for i in range(private.z_dim)]
+                means[self._view_indices(name, "h")] = self._read_codes(given, columns, f"h[{name!r}]", len(codes))
+        kind = _container_of(z)
+        index = z.index if kind == "pandas" else None
+        c = None
+        if covariates is None or self.covariates_ is None:
+            encode_covariates(covariates, self.covariates_)  # says what is wrong with one, but not the other
+        else:
+            c = self.covariates_.encode(covariates, len(codes), index)
+        found = self._expected_at(codes, self._view_indices(target, "target"), means, c)
+        features = {view.name: view.feature_names for view in self.views_}
+        return {name: contain(x, kind, index, features[name]) for name, x in found.items()}
+
+    def _expected_at(
+        self,
+        z: Float[Tensor, "n Z"],
+        targets: list[int],
+        h: Float[Tensor, "M n H"] | None = None,
+        covariates: Float[Tensor, "n C"] | None = None,
+    ) -> dict[str, Array]:
+        """The expected value of each target view at latents; private ones are at the prior's mean if not given."""
+        private = self.network_.latent.private
+        if h is None and private is not None:
+            h = private.prior.mean.expand(len(self.views_), len(z), -1)
+        out: dict[str, list[Array]] = {self.views_[m].name: [] for m in targets}
+        for start in range(0, len(z), _ROWS):
+            rows = slice(start, start + _ROWS)
+            h_rows = None if h is None else h[:, rows]
+            for m in targets:
+                out[self.views_[m].name].append(self._expected_view(m, z[rows], h_rows, _rows(covariates, rows)))
+        return {name: np.concatenate(parts) for name, parts in out.items()}
+
+    def _read_codes(
+        self, given: Any, columns: Sequence[str] | Array, argument: str, n: int | None = None
+    ) -> Float[Tensor, "n W"]:
+        """Latents that the caller chose, one column for each of these, in n rows if that is settled."""
+        width = len(columns)
+        if _container_of(given) == "pandas" and set(given.columns) == set(columns):
+            given = given[list(columns)]
+        try:
+            array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{argument} holds something else than numbers in rows of one length ({error})") from None
+        if array.ndim != 2 or array.shape[1] != width or not len(array) or len(array) != (n or len(array)):
+            raise ValueError(
+                f"{argument} has shape {array.shape}; give one row a sample, and one column for each of the {width} "
+                f"latent dimensions: ({n or 'n'}, {width})"
+            )
+        wrong = ~np.isfinite(array)
+        if wrong.any():
+            raise ValueError(
+                f"{argument} has {wrong.sum()} entries that are NaN or infinite, first in row {wrong.any(1).argmax()}"
+            )
+        return torch.from_numpy(np.array(array))  # a copy: it may not be writable
+
     def _expected(
         self, samples: Samples, given: ViewNames, targets: list[int], covariates: Tensor | None
     ) -> dict[str, Array]:
@@ -1092,6 +1196,24 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
                 for name, x in arrays.items()
             }
         )
+
+
+def _container_of(array: Any) -> str:
+    """The container of an array: "pandas", "torch", or "numpy" for all else."""
+    if isinstance(array, Tensor):
+        return "torch"
+    return "pandas" if hasattr(array, "columns") and hasattr(array, "index") else "numpy"
+
+
+def _by_view(h: Any) -> Mapping[Any, Any]:
+    """What is given for views by name, or for each in its place."""
+    if h is None or isinstance(h, Mapping):
+        return h or {}
+    if isinstance(h, list | tuple):
+        return dict(enumerate(h))
+    raise TypeError(
+        f"h is a {type(h).__name__}; give a dict from view to private latents, or a list with those of each"
+    )
 
 
 def _rows(covariates: Tensor | None, rows: slice) -> Tensor | None:

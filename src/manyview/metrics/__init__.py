@@ -14,6 +14,7 @@ from manyview.metrics.likelihood import LogLikelihood, log_likelihood
 from manyview.metrics.predictive import calibration
 from manyview.metrics.queries import Estimate
 from manyview.metrics.reconstruction import ReconstructionError, reconstruction_error
+from manyview.metrics.slopes import Loadings, loadings
 from manyview.metrics.variance import variance_explained
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Estimate",
     "FeatureDeviation",
     "LatentDeviation",
+    "Loadings",
     "LogLikelihood",
     "ReconstructionError",
     "calibration",
@@ -32,6 +34,7 @@ __all__ = [
     "joint_coherence",
     "latent_classification",
     "latent_deviation",
+    "loadings",
     "log_likelihood",
     "reconstruction_error",
     "separation",
