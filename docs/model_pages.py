@@ -35,6 +35,9 @@ FUSIONS = {
 }
 SUBSCRIPTS = "₁₂₃"
 
+# What a model is made of is on its page as source, and not again as an entry.
+METHODS = ("latent", "fusion", "objective", "adversary", "evaluate")
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -180,7 +183,7 @@ def formulas(docstring: str) -> str:
 def methods(model: type[mv.Estimator]) -> str:
     """The source of what makes the model: its latent, its fusion and its objective."""
     parts = []
-    for name in ("latent", "fusion", "objective"):
+    for name in METHODS[:3]:
         owner = next(c for c in model.__mro__ if name in vars(c))
         parts.append(dedent(inspect.getsource(vars(owner)[name])).rstrip())
     return "\n\n".join(parts)
@@ -208,7 +211,7 @@ def page(model: type[mv.Estimator], structure: Structure, lines: list[Line]) -> 
     parts = [
         f"# {name}",
         pictures,
-        f"```{{eval-rst}}\n.. autoclass:: manyview.{name}\n   :members:\n   :exclude-members: latent, fusion, adversary, objective, evaluate\n```",
+        f"```{{eval-rst}}\n.. autoclass:: manyview.{name}\n   :members:\n   :exclude-members: {', '.join(METHODS)}\n```",
         "## From the formulas to the code",
         "\n".join([table, *symbols(formulas(docstring))]),
         "All symbols are on the [notation](../learn/notation.md) page. This is the model, beside its parameters:",
