@@ -36,7 +36,8 @@ FUSIONS = {
 SUBSCRIPTS = "₁₂₃"
 
 # What a model is made of is on its page as source, and not again as an entry.
-METHODS = ("latent", "fusion", "objective", "adversary", "evaluate")
+METHODS = ("latent", "fusion", "objective")
+HIDDEN = ", ".join([*METHODS, "adversary", "evaluate"])
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def formulas(docstring: str) -> str:
 def methods(model: type[mv.Estimator]) -> str:
     """The source of what makes the model: its latent, its fusion and its objective."""
     parts = []
-    for name in METHODS[:3]:
+    for name in METHODS:
         owner = next(c for c in model.__mro__ if name in vars(c))
         parts.append(dedent(inspect.getsource(vars(owner)[name])).rstrip())
     return "\n\n".join(parts)
@@ -211,7 +212,7 @@ def page(model: type[mv.Estimator], structure: Structure, lines: list[Line]) -> 
     parts = [
         f"# {name}",
         pictures,
-        f"```{{eval-rst}}\n.. autoclass:: manyview.{name}\n   :members:\n   :exclude-members: {', '.join(METHODS)}\n```",
+        f"```{{eval-rst}}\n.. autoclass:: manyview.{name}\n   :members:\n   :exclude-members: {HIDDEN}\n```",
         "## From the formulas to the code",
         "\n".join([table, *symbols(formulas(docstring))]),
         "All symbols are on the [notation](../learn/notation.md) page. This is the model, beside its parameters:",
