@@ -30,8 +30,13 @@ class AE(Deterministic):
     ``predict`` the mean of what these codes reconstruct. Where views are missing, the sums run over the pairs (s, m)
     that are present, and M counts the views that are present.
 
-    Choose it as a baseline, or for codes with no assumption about their distribution. It cannot draw samples and
+    **Choose it** as a baseline, or for codes with no assumption about their distribution. It cannot draw samples and
     states no likelihood: ``score_samples`` is the objective above.
+
+    **What goes wrong:** Nothing holds the codes together or in place: their scale is free, a code between those of two
+    samples may decode to nothing sensible, and with many dimensions the noise of the training data is learned by heart.
+    Take fewer dimensions and watch the held-out loss; take :class:`~manyview.models.MCVAE` when codes are to be
+    compared with a distribution.
 
     Parameters
     ----------

@@ -36,10 +36,15 @@ class DCCA(Canonical):
     codes of a sample agree, :math:`\sum_{m < n} z_m \cdot z_n`, whose mean over the training data is the sum of the
     correlations.
 
-    Choose it for what views have in common and nothing else. Correlations of the training data grow with Z and the
+    **Choose it** for what views have in common and nothing else. Correlations of the training data grow with Z and the
     size of the networks, whatever the views share: where samples are few take few dimensions, and judge by the
     correlations of new samples. Choose :class:`~manyview.models.DCCAE` or :class:`~manyview.models.DVCCA` when codes
     are to reconstruct the views as well.
+
+    **What goes wrong:** Flexible networks correlate anything: with few samples, or many dimensions, the correlations of
+    the training data are near 1 and mean nothing. Judge by those of new samples. Small batches bias the objective
+    upwards, and one outlier can make a canonical direction of its own. What the codes leave out, which may be most of a
+    view, no decoder brings back: predictions are poor by design.
 
     Parameters
     ----------

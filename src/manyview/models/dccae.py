@@ -26,9 +26,13 @@ class DCCAE(Canonical):
     training, and ``score_samples`` are described; the errors are of the views that are present. The left side of the
     tutorial's eq. 8, "DCCA", is to be read as DCCAE.
 
-    Choose it rather than DCCA when samples are few, since reconstruction regularises, or when what a view does not
+    **Choose it** rather than DCCA when samples are few, since reconstruction regularises, or when what a view does not
     share matters as well: more so with a larger λ. Errors are summed over features: with hundreds of them, and λ = 1,
     little is left of the correlations.
+
+    **What goes wrong:** The two terms have different scales: correlations are at most Z, errors grow with the number of
+    features, so that a λ that is right for one table is far too large for another, and the correlations vanish. Try
+    powers of ten. What is said of samples, dimensions and batches in :class:`~manyview.models.DCCA` holds here too.
 
     Parameters
     ----------

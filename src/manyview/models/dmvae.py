@@ -65,9 +65,14 @@ class DMVAE(GaussianVariational):
     ``bounds="sources"`` the divergence of each source's z enters once, so that each source has a bound of log p(X), and
     what is shared is cheaper in z than in the h_m: then ``h_dim`` may be larger than it need be.
 
-    Choose it to separate what views share from what is theirs, and to generate views from each other: a view that is
-    not given gets its private latent from the prior. Without private factors, :class:`~manyview.models.MEMVAE` is
+    **Choose it** to separate what views share from what is theirs, and to generate views from each other: a view that
+    is not given gets its private latent from the prior. Without private factors, :class:`~manyview.models.MEMVAE` is
     simpler. The objective is a sum of many bounds: compare models by ``score_samples``.
+
+    **What goes wrong:** Shared factors move into the private latents when ``h_dim`` is too large, private ones into z
+    when ``z_dim`` is (see above): check that ``predict`` from one view still knows the other, and that private latents
+    of different views are not related. z alone classifies worse than the latents of a joint model, since what only one
+    view knows is not in it; take ``transform_private`` too.
 
     Parameters
     ----------

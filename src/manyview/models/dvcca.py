@@ -45,18 +45,23 @@ class DVCCA(GaussianVariational):
     mean is the regression of the reference's mean on :math:`x_m`. That changes neither the objective's value nor the
     gradient of any other network. (With private latents, the one network that infers z and h_m learns from both.)
 
-    A sample without the reference contributes the bound of what it has, its z inferred from one of its other views,
-    drawn anew each time. After training, z is inferred from the reference where it is given, and from the mixture of
-    the others elsewhere.
+    Where views are missing, a sample without the reference contributes the bound of what it has, its z inferred from
+    one of its other views, drawn anew each time. After training, z is inferred from the reference where it is given,
+    and from the mixture of the others elsewhere.
 
     With ``private=True``, only economy keeps what is the reference's own out of z, for z and :math:`h_r` come from the
     same view: what is shared costs one divergence in z, but one for each view in the private latents; what is private
     costs the same in either. Choose ``z_dim`` no larger than what is shared, or private factors of the reference show
     in the dimensions to spare; and ``h_dim`` no larger than what each view has to itself, or shared factors show in h.
 
-    Choose it when one view is at hand at prediction and others only in training. Choose
+    **Choose it** when one view is at hand at prediction and others only in training. Choose
     :class:`~manyview.models.MVAE` when several views are to count alike, and :class:`~manyview.models.DMVAE` to tell
     shared from private when no view is the reference.
+
+    **What goes wrong:** What the reference does not know cannot be in z, so that the other views are reconstructed as
+    far as they can be predicted, and no further: choose as reference the view that is at hand later, not the easiest
+    one. With ``private=True`` and dimensions to spare, shared and private factors trade places (see above); compare
+    what ``predict`` says of one view from the other with what it reconstructs.
 
     Parameters
     ----------

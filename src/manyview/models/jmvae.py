@@ -47,9 +47,14 @@ class JMVAE(GaussianVariational):
     to do so only as far as the training data lack views themselves: do not use it for predicting views from each other
     if they were complete.
 
-    Choose it when views interact, so that a product of their posteriors, as in :class:`~manyview.models.MVAE`, is too
-    simple for the joint one, and most samples are complete. The joint encoder sees each of the many patterns of
+    **Choose it** when views interact, so that a product of their posteriors, as in :class:`~manyview.models.MVAE`, is
+    too simple for the joint one, and most samples are complete. The joint encoder sees each of the many patterns of
     missing views as another input: with scattered gaps in many views, choose a product of experts.
+
+    **What goes wrong:** The larger α, the better the single-view posteriors, and the worse the joint one, which is made
+    wide enough for them to follow: the joint log-likelihood falls as coherence rises. Divergences in this direction
+    make single-view posteriors cover all that the other views might add, so that their means blur. For subsets of three
+    or more views the quotient of posteriors is a rough answer where these are far from normal.
 
     Parameters
     ----------

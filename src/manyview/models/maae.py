@@ -37,9 +37,14 @@ class MAAE(Adversarial):
     The loss against an adversary that learns does not tell when codes have reached the prior: training takes all of
     ``max_epochs``, whatever ``patience``, and keeps the weights of the last epoch.
 
-    Choose it for codes that fill a known distribution without a bound on a likelihood. Choose
+    **Choose it** for codes that fill a known distribution without a bound on a likelihood. Choose
     :class:`~manyview.models.MWAE` if the balance is hard to keep, and a variational model for uncertainty. Many more
     dimensions than the data have are hard to fill: then give the discriminator more steps.
+
+    **What goes wrong:** The game may not settle: encoders that lag behind leave codes outside of the prior, and a
+    discriminator that lags behind lets them be anywhere, so that samples drawn from the prior decode to nothing
+    sensible. Compare the mean and covariance of ``transform`` with 0 and I; if they differ, change
+    ``n_discriminator_steps``, ``beta`` or the learning rates. The codes of one view alone need not fill the prior.
 
     Parameters
     ----------

@@ -33,8 +33,13 @@ class MCVAE(GaussianVariational):
     networks, as in the paper (``{"hidden": ()}``), the dimensions are the easiest to read. That prior is improper:
     there is no log-likelihood and there are no samples.
 
-    Choose it to relate heterogeneous views that are all of interest, to predict each from each, and (sparse) to find
-    the dimension. Choose :class:`~manyview.models.MVAE` when evidence from several views should add up.
+    **Choose it** to relate heterogeneous views that are all of interest, to predict each from each, and (sparse) to
+    find the dimension. Choose :class:`~manyview.models.MVAE` when evidence from several views should add up.
+
+    **What goes wrong:** Each view must explain all the others by itself, so that a view that knows little reconstructs
+    poorly, and pulls the shared decoders towards averages; what it has to itself takes up dimensions that the others
+    cannot fill. With ``sparse=True`` and a short training no dimension is switched off, and with non-linear networks
+    one factor may be spread over several.
 
     Parameters
     ----------

@@ -29,8 +29,13 @@ class MEMVAE(GaussianVariational):
     The single-view bounds train each encoder to be of use alone. The paper adds bounds of k random subsets; later work
     leaves them out, and so does this class. A missing view has no bound of its own, and is left out of the joint one.
 
-    Choose it rather than :class:`~manyview.models.MVAE` when views will be missing, or are to be generated from each
-    other. Its objective is a sum of M + 1 bounds, not a bound itself: compare models by ``score_samples``.
+    **Choose it** rather than :class:`~manyview.models.MVAE` when views will be missing, or are to be generated from
+    each other. Its objective is a sum of M + 1 bounds, not a bound itself: compare models by ``score_samples``.
+
+    **What goes wrong:** The single-view bounds ask each posterior to be right about its own view, not about the others,
+    so that prediction from one view gains less than from models that reconstruct across views; with weak views the sum
+    can hold the joint bound back. Views of many features outweigh the rest M + 1 bounds over: set
+    ``likelihood_weight=`` where reconstructions of a small view stay poor.
 
     Parameters
     ----------

@@ -49,8 +49,12 @@ class MMJSD(Variational):
     latent h_m, inferred from the view and decoded with z from any; its divergence from its prior is subtracted with the
     same β.
 
-    Choose it where each view's own posterior is to be of use and all are to agree, rather than to draw samples. Like
-    all mixtures, it does not add up the evidence of several views.
+    **Choose it** where each view's own posterior is to be of use and all are to agree, rather than to draw samples.
+    Like all mixtures, it does not add up the evidence of several views.
+
+    **What goes wrong:** The divergence does not fix the scale of z, so that samples of the prior may vary less than the
+    data. The objective may rise while the model gets worse: judge by ``score_samples`` and by held-out predictions. As
+    in all mixtures, more views given do not make z surer, and their expected values blur.
 
     Parameters
     ----------

@@ -23,9 +23,13 @@ class MMVAE(MixtureVariational):
     A bound of log p(X) for every K, and rising with K. With missing views, the mixture, the mean over m and the
     product over n are of the views that are present.
 
-    Choose it to generate views from one another: coherence is its strength. What only one view knows cannot be
-    reconstructed from the others' codes, so images come out blurred, and several views given tell it no more than
-    one of them at random does.
+    **Choose it** to generate views from one another: coherence is its strength. Several views given tell it no more
+    than one of them at random does: choose :class:`~manyview.models.MoPoEVAE` when evidence should add up.
+
+    **What goes wrong:** The mixture is trained by one view at a time, so that what a view has to itself is lost in the
+    reconstruction of others, and generated images vary too little; sub-sampling of views puts a ceiling on the bound
+    (Daunhawer et al., 2022). A view that predicts others well may end up as the only expert with narrow posteriors.
+    With K large the gradient of the encoders gets noisy (``gradient="dreg"`` mends that), and time grows with M² K.
 
     Parameters
     ----------
@@ -55,6 +59,9 @@ class MMVAE(MixtureVariational):
     ----------
     Y. Shi, N. Siddharth, B. Paige, P. H. S. Torr, "Variational mixture-of-experts autoencoders for multi-modal deep
     generative models", NeurIPS 2019. https://arxiv.org/abs/1911.03393
+
+    I. Daunhawer, T. M. Sutter, K. Chin-Cheong, E. Palumbo, J. E. Vogt, "On the limitations of multimodal VAEs", ICLR
+    2022. https://arxiv.org/abs/2110.04121
 
     Examples
     --------

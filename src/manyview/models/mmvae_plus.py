@@ -37,10 +37,15 @@ class MMVAEPlus(MixtureVariational):
     :math:`p(h_n)`. With missing views, the mixture, the mean over m and the sums over n are of the views that are
     present.
 
-    Choose it rather than :class:`~manyview.models.MMVAE` when views hold much that is theirs alone, such as the style
-    of an image. Give z no more dimensions than are shared: spare ones hold what is private to one view, since its own
-    decoder gains by that and the others can ignore it. Choose a product of experts when evidence from several views
+    **Choose it** rather than :class:`~manyview.models.MMVAE` when views hold much that is theirs alone, such as the
+    style of an image. Give z no more dimensions than are shared: spare ones hold what is private to one view, since its
+    own decoder gains by that and the others can ignore it. Choose a product of experts when evidence from several views
     should add up.
+
+    **What goes wrong:** With a z that is larger than what is shared, z holds private factors and predictions repeat the
+    given view's style; with h larger than need be and auxiliary priors that shrink, what is shared hides there. Samples
+    drawn with h from the prior may then differ from those of training, which drew from :math:`r_n`. Compare coherence
+    with and without the view, and :func:`~manyview.metrics.separation` where factors are known.
 
     Parameters
     ----------

@@ -37,10 +37,15 @@ class MoPoEVAE(GaussianVariational):
     After training, :math:`q(z \mid X)` is the mixture over the subsets of the views given: ``transform`` returns its
     mean, ``predict`` the mean of what its components predict.
 
-    Choose it when any subset of the views may be all that is known: the posterior of each is trained, and products
+    **Choose it** when any subset of the views may be all that is known: the posterior of each is trained, and products
     let evidence from several views add up, which in :class:`~manyview.models.MMVAE` it does not. For complete data
     :class:`~manyview.models.MVAE` reconstructs better; for many views :class:`~manyview.models.MVTCAE` costs less, as
     time and memory for the posterior grow with 2^M here: up to ten views or so.
+
+    **What goes wrong:** The mixture counts subsets of one view as much as that of all, so that the joint reconstruction
+    is held back by the poorest subset, and ``predict`` averages what subsets disagree on: images of several views come
+    out blurred. Sub-sampling of views puts a ceiling on the bound that no network can lift (Daunhawer et al., 2022).
+    Beyond ten views the 2^M - 1 subsets take too long.
 
     Parameters
     ----------
@@ -70,6 +75,9 @@ class MoPoEVAE(GaussianVariational):
     References
     ----------
     T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021. https://arxiv.org/abs/2105.02470
+
+    I. Daunhawer, T. M. Sutter, K. Chin-Cheong, E. Palumbo, J. E. Vogt, "On the limitations of multimodal VAEs", ICLR
+    2022. https://arxiv.org/abs/2110.04121
 
     Examples
     --------

@@ -26,8 +26,14 @@ class MVAE(GaussianVariational):
 
     A missing view is left out of the product and of the sum: what remains is the bound for what was observed.
 
-    Choose it for a joint representation of views that are mostly there. Its single-view posteriors are trained only
+    **Choose it** for a joint representation of views that are mostly there. Its single-view posteriors are trained only
     through the product: when views are often absent at prediction, :class:`~manyview.models.MEMVAE` trains them too.
+
+    **What goes wrong:** Single-view posteriors that were never trained alone are too narrow, and predictions from them
+    poor and over-confident: give training data with holes (:func:`~manyview.datasets.remove`), or take
+    :class:`~manyview.models.MEMVAE`. A view whose posterior claims to be very sure takes over the product; a view with
+    many features takes over the objective (``likelihood_weight=``). With a β that is too large dimensions collapse to
+    the prior.
 
     Parameters
     ----------

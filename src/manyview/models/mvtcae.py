@@ -39,11 +39,15 @@ class MVTCAE(GaussianVariational):
     (1 - α) times the plain bound. Where views are missing, M, the product and the sums are those of the views that are
     present: what remains is the objective of these views.
 
-    Choose it for a joint representation that stays good when views are missing or are to be generated from one another:
-    evidence adds up as in :class:`~manyview.models.MVAE`, and each view can stand in for the others, at no more cost.
-    Choose another model for new samples if α is near 1: little then holds the joint posterior to the prior, and draws
-    from the prior need not resemble the data. The objective is no bound of log p(X) unless α = 0: compare models by
-    ``score_samples``.
+    **Choose it** for a joint representation that stays good when views are missing or are to be generated from one
+    another: evidence adds up as in :class:`~manyview.models.MVAE`, and each view can stand in for the others, at no
+    more cost. Choose another model to draw new samples if α is near 1. The objective is no bound of log p(X) unless α =
+    0: compare models by ``score_samples``.
+
+    **What goes wrong:** With α near 1 little holds the joint posterior to the prior: codes drift away from it, samples
+    drawn from the prior look unlike the data, and ``score_samples`` needs many draws. Single-view posteriors are fitted
+    to cover the joint one and so are wide, which is right, and blurs expected values. Views with many features dominate
+    the reconstruction term; ``likelihood_weight=`` evens that out.
 
     Parameters
     ----------

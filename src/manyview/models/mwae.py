@@ -33,7 +33,12 @@ class MWAE(Adversarial):
 
     Training takes all of ``max_epochs``, whatever ``patience``, and keeps the weights of the last epoch.
 
-    Choose it over :class:`~manyview.models.MAAE` for stable training; an epoch takes about three times as long.
+    **Choose it** over :class:`~manyview.models.MAAE` for stable training; an epoch takes about three times as long.
+
+    **What goes wrong:** A critic that is behind gives gradients of no use: give it more steps or a higher learning rate
+    if the codes' mean and covariance stay away from 0 and I. With ``clip``, the slopes that it can have depend on its
+    depth and width, and are soon far too small or large; the penalty is easier to set. With momentum in the optimiser
+    training may swing.
 
     Parameters
     ----------

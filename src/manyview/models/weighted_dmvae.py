@@ -37,8 +37,14 @@ class WeightedDMVAE(GaussianVariational):
     as a single expert's. Where views are missing, those present share the whole weight, and the sums run over them; a
     view alone is its own joint posterior.
 
-    Choose it rather than DMVAE when some views are far less reliable than their own posteriors claim, and to read from
-    ``weights_`` which view drives which shared dimension. Choose DMVAE when evidence from several views should add up.
+    **Choose it** rather than DMVAE when some views are far less reliable than their own posteriors claim, and to read
+    from ``weights_`` which view drives which shared dimension. Choose DMVAE when evidence from several views should add
+    up.
+
+    **What goes wrong:** What goes wrong in :class:`~manyview.models.DMVAE` goes wrong here: sizes decide which factor
+    is where. And the weighted product is no surer than one view, so that z gains little from several; in our comparison
+    on six tables both classify worse from z alone than models with a joint latent. Weights belong to dimensions, which
+    are defined up to rotation alone.
 
     Parameters
     ----------

@@ -28,8 +28,13 @@ class WeightedMVAE(GaussianVariational):
     Weights that sum to one keep the joint posterior as wide as a single expert's: agreement between views moves its
     mean, but does not add up to more certainty. Where views are missing, those present share the whole weight.
 
-    Choose it when some views are far less reliable than their own posteriors claim, and to read from ``weights_``
+    **Choose it** when some views are far less reliable than their own posteriors claim, and to read from ``weights_``
     which view drives which dimension. The paper uses it for normative modelling.
+
+    **What goes wrong:** Since weights sum to one, several views that agree are no surer than one, and the posterior of
+    a sample with many views is wider than it need be: log-likelihoods and predictions suffer where each view adds
+    something. Weights are the same for all samples, and say nothing of a view that is unreliable in some of them only.
+    They are read per dimension, and dimensions are defined up to rotation alone.
 
     Parameters
     ----------
