@@ -52,10 +52,17 @@ class AE(Deterministic):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.AE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.transform(views).shape
-    (200, 2)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.AE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> model.fit(train).transform(test, given="view_0").shape
+    (100, 2)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.3)
+    True
+    >>> codes = model.predict_latents(test)  # one code of each view
+    >>> len(codes), codes[0].shape
+    (2, (100, 2))
     """
 
     likelihood: LikelihoodSpec = "mse"

@@ -76,10 +76,17 @@ class DCCA(Canonical):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.DCCA(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.correlations_.shape
-    (2,)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.DCCA(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> bool(model.fit(train).correlations_[0] > 0.5)
+    True
+    >>> first, second = model.predict_latents(test)  # canonical codes of samples that it has not seen
+    >>> import numpy as np
+    >>> bool(np.corrcoef(first[:, 0], second[:, 0])[0, 1] > 0.5)
+    True
+    >>> model.transform(test).shape
+    (100, 2)
     """
 
     def objective(self, network: Network, batch: Batch, beta: Scalar) -> Terms:

@@ -65,10 +65,16 @@ class DCCAE(Canonical):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.DCCAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.predict(views, given=["view_1"], target=["view_0"])["view_0"].shape
-    (200, 10)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.DCCAE(z_dim=2, reconstruction_weight=0.01, max_epochs=30, random_state=0, verbose=False)
+    >>> bool(model.fit(train).correlations_[0] > 0.5)
+    True
+    >>> first, second = model.predict_latents(test)  # canonical codes of samples that it has not seen
+    >>> first.shape, second.shape
+    ((100, 2), (100, 2))
+    >>> model.predict(test, given="view_0", target="view_0")["view_0"].shape
+    (100, 10)
     """
 
     reconstruction_weight: Annotated[float, Gt(0)] = 1e-3

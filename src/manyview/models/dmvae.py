@@ -103,10 +103,16 @@ class DMVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(200, (10, 8), n_shared=2, n_private=1, random_state=0)
-    >>> model = mv.DMVAE(z_dim=2, h_dim=1, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.transform(views).shape, model.transform_private(views)["view_1"].shape
-    ((200, 2), (200, 1))
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, n_private=1, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.DMVAE(z_dim=2, h_dim=1, max_epochs=60, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.2)
+    True
+    >>> h = model.transform_private(test)  # what each view has to itself
+    >>> model.transform(test).shape, h["view_0"].shape
+    ((100, 2), (100, 1))
     """
 
     h_dim: Annotated[int, Ge(0)] = 1

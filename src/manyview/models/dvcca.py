@@ -92,10 +92,16 @@ class DVCCA(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.DVCCA(z_dim=2, reference="view_1", max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.transform(views, given=["view_1"]).shape
-    (200, 2)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.DVCCA(z_dim=2, reference="view_0", max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)  # with both views
+    >>> error = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")  # with one
+    >>> bool(error.by_view["r2"].item() > 0.3)
+    True
+    >>> z = model.transform({"view_0": test["view_0"]})  # nobody has measured view 1
+    >>> z.shape
+    (100, 2)
     """
 
     view_parameters = ("reference",)

@@ -86,10 +86,17 @@ class JMVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.JMVAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.predict(views, given=["view_1"], target=["view_0"])["view_0"].shape
-    (200, 10)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.JMVAE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.3)
+    True
+    >>> model.transform(test).shape, model.transform(test, given="view_1").shape
+    ((100, 2), (100, 2))
+    >>> bool(model.score(test) < 0)
+    True
     """
 
     fewest_views = 2

@@ -69,10 +69,16 @@ class MCVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.MCVAE(z_dim=4, sparse=True, max_epochs=5, random_state=0, verbose=False).fit(views)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> linear = {"encoder": {"hidden": ()}, "decoder": {"hidden": ()}, "learning_rate": 0.02}
+    >>> model = mv.MCVAE(z_dim=4, sparse=True, max_epochs=200, patience=None, random_state=0, verbose=False, **linear)
+    >>> len(model.fit(views).kept_dimensions_)  # of four dimensions, two are needed
+    2
     >>> model.dropout_rate_.shape
     (4,)
+    >>> plain = mv.MCVAE(z_dim=2, max_epochs=20, random_state=0, verbose=False).fit(views)
+    >>> plain.sample(3)
+    Views(n=3, view_0=(10,), view_1=(8,))
     """
 
     def latent(self) -> Latent:

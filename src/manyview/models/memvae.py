@@ -54,10 +54,16 @@ class MEMVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.MEMVAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.predict(views, given=["view_1"], target=["view_0"])["view_0"].shape
-    (200, 10)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> holes = mv.datasets.remove(train, 0.3, random_state=0)  # views missing at random
+    >>> model = mv.MEMVAE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(holes)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.3)
+    True
+    >>> model.impute(holes)["view_1"].shape
+    (200, 8)
     """
 
     def latent(self) -> Latent:

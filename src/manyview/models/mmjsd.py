@@ -81,10 +81,17 @@ class MMJSD(Variational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.MMJSD(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.transform(views, given=["view_0"]).shape
-    (200, 2)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.MMJSD(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.3)
+    True
+    >>> model.history_[["loss", "kl"]].shape  # kl is the Jensen-Shannon divergence
+    (30, 2)
+    >>> model.transform(test).shape
+    (100, 2)
     """
 
     dynamic_prior: Literal["poe", "moe"] = "poe"

@@ -87,12 +87,18 @@ class MMVAEPlus(MixtureVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, n_private=1, random_state=0)
-    >>> model = MMVAEPlus(z_dim=2, h_dim=1, n_importance_samples=2, max_epochs=5, random_state=0, verbose=False)
-    >>> model.fit(views).predict(views, given=["view_1"], target=["view_0"])["view_0"].shape
-    (200, 10)
-    >>> model.transform_private(views)["view_0"].shape
-    (200, 1)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, n_private=1, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.MMVAEPlus(z_dim=2, h_dim=1, n_importance_samples=2, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.2)
+    True
+    >>> h = model.transform_private(test)  # what each view has to itself
+    >>> model.transform(test).shape, h["view_0"].shape
+    ((100, 2), (100, 1))
+    >>> model.auxiliary_scales_.shape
+    (2, 1)
     """
 
     h_dim: Annotated[int, Ge(0)] = 10

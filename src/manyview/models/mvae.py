@@ -52,10 +52,18 @@ class MVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.MVAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.transform(views, given=["view_0"]).shape
-    (200, 2)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.MVAE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> both = model.transform(test, n_samples=50, random_state=0)
+    >>> one = model.transform(test, given="view_0", n_samples=50, random_state=0)
+    >>> bool(both.std(axis=0).mean() < one.std(axis=0).mean())  # two views say more than one
+    True
+    >>> model.sample(3)
+    Views(n=3, view_0=(10,), view_1=(8,))
+    >>> model.score_samples(test).shape
+    (100,)
     """
 
     def latent(self) -> Latent:

@@ -80,10 +80,17 @@ class MVTCAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.MVTCAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.predict(views, given=["view_1"], target=["view_0"])["view_0"].shape
-    (200, 10)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.MVTCAE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")  # view 1 from view 0
+    >>> bool(found.by_view["r2"].item() > 0.3)
+    True
+    >>> holes = mv.datasets.remove(test, 0.3, random_state=0)
+    >>> filled = model.impute(holes)
+    >>> filled["view_1"].shape
+    (100, 8)
     """
 
     alpha: Annotated[float, Ge(0), Le(1)] = 5 / 6

@@ -86,10 +86,16 @@ class MWAE(Adversarial):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.MWAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.sample(3)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.MWAE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> model.fit(train).sample(3)
     Views(n=3, view_0=(10,), view_1=(8,))
+    >>> z = model.transform(train)
+    >>> z.shape, model.predict(test, given="view_0", target="view_1")["view_1"].shape
+    ((200, 2), (100, 8))
+    >>> bool(abs(z.mean()) < 1)
+    True
     """
 
     n_critic_steps: Annotated[int, Gt(0)] = 5

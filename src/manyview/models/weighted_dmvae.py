@@ -85,10 +85,15 @@ class WeightedDMVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(200, (10, 8), n_shared=2, n_private=1, random_state=0)
-    >>> model = mv.WeightedDMVAE(z_dim=2, h_dim=1, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.weights_.sum(axis=0).round(3)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, n_private=1, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.WeightedDMVAE(z_dim=2, h_dim=1, max_epochs=30, random_state=0, verbose=False)
+    >>> _ = model.fit(train)
+    >>> model.weights_.sum(axis=0).round(4)
     array([1., 1.], dtype=float32)
+    >>> h = model.transform_private(test)  # what each view has to itself
+    >>> model.transform(test).shape, h["view_0"].shape
+    ((100, 2), (100, 1))
     """
 
     h_dim: Annotated[int, Ge(0)] = 1

@@ -58,10 +58,18 @@ class WeightedMVAE(GaussianVariational):
     Examples
     --------
     >>> import manyview as mv
-    >>> views = mv.datasets.make_multiview(n_samples=200, n_features=(10, 8), n_shared=2, random_state=0)
-    >>> model = mv.WeightedMVAE(z_dim=2, max_epochs=5, random_state=0, verbose=False).fit(views)
-    >>> model.weights_.sum(axis=0).round(3)
+    >>> views = mv.datasets.make_multiview(n_samples=300, n_features=(10, 8), n_shared=2, random_state=0)
+    >>> train, test = views[:200], views[200:]
+    >>> model = mv.WeightedMVAE(z_dim=2, max_epochs=30, random_state=0, verbose=False)
+    >>> model.fit(train).weights_.shape  # of each view in each dimension
+    (2, 2)
+    >>> model.weights_.sum(axis=0).round(4)
     array([1., 1.], dtype=float32)
+    >>> model.transform(test, given="view_0").shape
+    (100, 2)
+    >>> found = mv.metrics.reconstruction_error(model, test, given="view_0", target="view_1")
+    >>> bool(found.by_view["r2"].item() > 0.3)
+    True
     """
 
     def latent(self) -> Latent:
