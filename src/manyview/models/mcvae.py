@@ -38,8 +38,9 @@ class MCVAE(GaussianVariational):
 
     **What goes wrong:** Each view must explain all the others by itself, so that a view that knows little reconstructs
     poorly, and pulls the shared decoders towards averages; what it has to itself takes up dimensions that the others
-    cannot fill. With ``sparse=True`` and a short training no dimension is switched off, and with non-linear networks
-    one factor may be spread over several.
+    cannot fill. With ``sparse=True`` dropout rates move after everything else has been learned, so that early stopping
+    ends training before (``validation_fraction=0`` and enough ``max_epochs`` mend that), and with non-linear networks
+    one factor may be spread over several dimensions.
 
     Parameters
     ----------
