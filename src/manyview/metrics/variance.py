@@ -36,10 +36,10 @@ def variance_explained(
     samples, and :math:`\mu_m` the mean of the training data: by how much R² rises as dimension d alone takes its values
     while all others stay at their means. Norms run over the observed entries, in units of the model's ``scale`` of each
     feature, so that the units of the data do not matter. A dimension that a decoder does not use has 0, one that alone
-    misleads has less. The same for all dimensions together is in ``all``: for linear decoders and dimensions that do not
-    correlate, those of a view sum to it; what dimensions explain only together is in it alone. It is at most 1 where
-    the view that is expected at :math:`\bar z` is the mean of the data, as of linear decoders. Of others it may be a
-    worse guess than the mean, and all shares are larger for it.
+    misleads has less. The same for all dimensions together is in ``all``: for linear decoders and dimensions that do
+    not correlate, those of a view sum to it; what dimensions explain only together is in it alone. It is at most 1
+    where the view that is expected at :math:`\bar z` is the mean of the data, as of linear decoders. Of others it may
+    be a worse guess than the mean, and all shares are larger for it.
 
     Parameters
     ----------
