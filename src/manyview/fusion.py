@@ -457,7 +457,8 @@ class MoPoE(Fusion):
 
     References
     ----------
-    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021. https://arxiv.org/abs/2105.02470
+    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021.
+    https://arxiv.org/abs/2105.02470
     """
 
     def __init__(self, n_views: int, prior_expert: bool = False) -> None:

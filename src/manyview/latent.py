@@ -218,7 +218,8 @@ class Gaussian(LocationScale):
 
     References
     ----------
-    D. P. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR 2014. https://arxiv.org/abs/1312.6114
+    D. P. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR 2014.
+    https://arxiv.org/abs/1312.6114
 
     Examples
     --------

@@ -71,7 +71,8 @@ def remove(
 
     References
     ----------
-    D. B. Rubin, "Inference and missing data", Biometrika 63(3), 581-592, 1976. https://doi.org/10.1093/biomet/63.3.581
+    D. B. Rubin, "Inference and missing data", Biometrika 63(3), 581-592, 1976.
+    https://doi.org/10.1093/biomet/63.3.581
 
     L. Yuan, Y. Wang, P. M. Thompson, V. A. Narayan, J. Ye, "Multi-source feature learning for joint analysis of
     incomplete multiple heterogeneous neuroimaging data", NeuroImage 61(3), 622-632, 2012: data missing in blocks.

@@ -95,7 +95,8 @@ def polymnist(
 
     References
     ----------
-    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021. https://arxiv.org/abs/2105.02470
+    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021.
+    https://arxiv.org/abs/2105.02470
 
     Examples
     --------

@@ -159,7 +159,8 @@ def fetch_mfeat(
 
     References
     ----------
-    R. Duin, "Multiple Features", UCI Machine Learning Repository. https://doi.org/10.24432/C5HC70
+    R. Duin, "Multiple Features", UCI Machine Learning Repository.
+    https://doi.org/10.24432/C5HC70
 
     M. van Breukelen, R. P. W. Duin, D. M. J. Tax, J. E. den Hartog, "Handwritten digit recognition by combined
     classifiers", Kybernetika 34(4), 381-386, 1998.

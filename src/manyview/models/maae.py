@@ -71,7 +71,8 @@ class MAAE(Adversarial):
 
     References
     ----------
-    I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014. https://arxiv.org/abs/1406.2661
+    I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014.
+    https://arxiv.org/abs/1406.2661
 
     A. Makhzani, J. Shlens, N. Jaitly, I. Goodfellow, B. Frey, "Adversarial autoencoders", ICLR workshop 2016.
     https://arxiv.org/abs/1511.05644

@@ -74,7 +74,8 @@ class MoPoEVAE(GaussianVariational):
 
     References
     ----------
-    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021. https://arxiv.org/abs/2105.02470
+    T. M. Sutter, I. Daunhawer, J. E. Vogt, "Generalized multimodal ELBO", ICLR 2021.
+    https://arxiv.org/abs/2105.02470
 
     I. Daunhawer, T. M. Sutter, K. Chin-Cheong, E. Palumbo, J. E. Vogt, "On the limitations of multimodal VAEs", ICLR
     2022. https://arxiv.org/abs/2110.04121
