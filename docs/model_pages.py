@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
 from drawing import THEMES, Svg, between
+from reference_tables import write_if_new
 
 import manyview as mv
 from benchmarks.layout import as_markdown, read_lines
@@ -171,7 +171,7 @@ def named(cell: str) -> list[str]:
 def stands(symbol: str, formulas: str) -> bool:
     """Whether a symbol is in the formulas; of a likelihood with private latents, one without them as well."""
     pattern = r"\s*".join(map(re.escape, re.findall(r"\\?[A-Za-z]+|\S", symbol)))
-    pattern = pattern.replace(r",\s*h_m", r"(,\s*h_m)?").replace(r",\s*h\s*_\s*m", r"(,\s*h_m)?")
+    pattern = pattern.replace(r",\s*h\s*_\s*m", r"(,\s*h_m)?")
     return re.search(rf"(?<![A-Za-z\\]){pattern}(?![A-Za-z])", formulas) is not None
 
 
@@ -190,20 +190,19 @@ def methods(model: type[mv.Estimator]) -> str:
     return "\n\n".join(parts)
 
 
-def measured(model: str, lines: list[Line]) -> Iterator[list[str]]:
-    """What the benchmarks say of the model: a row for each data set."""
+def measured(model: str, lines: list[Line]) -> tuple[list[str], list[list[str]]]:
+    """What the benchmarks say of the model: the head of a table, and a row for each data set."""
+    found, head = [], []
     for data, title in DATA.items():
-        _, rows = comparison_table(lines, data, "full")
-        for row in rows:
-            if row[0] == model:
-                yield [title, *row[1:]]
+        (_, *head), rows = comparison_table(lines, data, "full")
+        found += [[title, *row[1:]] for row in rows if row[0] == model]
+    return ["data", *head], found
 
 
 def page(model: type[mv.Estimator], structure: Structure, lines: list[Line]) -> str:
     """The Markdown of a model's page."""
     name, docstring = model.__name__, inspect.getdoc(model) or ""
-    head = ["data", "log-likelihood", "coherence", "k-NN accuracy", "CPU seconds", "epochs", "seeds"]
-    rows = list(measured(name, lines))
+    head, rows = measured(name, lines)
     pictures = "\n\n".join(
         f"```{{image}} images/{name}-{theme}.svg\n:alt: {structure.words()}\n:class: only-{theme}\n```"
         for theme in THEMES
@@ -246,9 +245,3 @@ def write_model_pages(folder: Path) -> None:
             svg = Svg(theme, name, name, structure.words(), 460, 246 + 22 * len(structure.notes()))
             draw(svg, structure)
             write_if_new(images / f"{name}-{theme}.svg", str(svg))
-
-
-def write_if_new(path: Path, text: str) -> None:
-    """Leave a file that says this already as it is, so that nothing is built anew for it."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")

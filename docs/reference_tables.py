@@ -347,12 +347,16 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def write_tables(folder: Path) -> None:
-    """Write each table to a Markdown file of its name, unless it says the same already."""
+    """Write each table to a Markdown file of its name."""
     folder.mkdir(exist_ok=True)
     for name, make in PAGES.items():
-        path, text = folder / f"{name}.md", make() + "\n"
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        write_if_new(folder / f"{name}.md", make() + "\n")
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Leave a file that says this already as it is, so that nothing is built anew for it."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def offered(name: str) -> list[str]:
