@@ -148,7 +148,7 @@ def tune(
             jobs.add(with_settings(candidate, {}, data.names), samples, c)
     table = np.full((len(candidates), len(folds)), np.nan)
     epochs = np.full_like(table, np.nan)
-    for i, (fitted, error) in enumerate(jobs.train()):
+    for i, (fitted, error) in enumerate(trained(jobs.models)):
         fold, row = divmod(i, len(candidates))
         test = folds[fold][1]
         if error is not None:
@@ -230,21 +230,22 @@ class _Jobs:
         self.prepared.append((prepare, data, prepare(data, covariates, (None, None), None)))
         return self.prepared[-1][-1]
 
-    def train(self) -> Iterable[tuple[Estimator, NonFiniteObjectiveError | None]]:
-        """The models, trained, in the order in which they were added; and what stopped them."""
-        from manyview.training.many import train_all
 
-        found = train_all([run for _, _, runs in self.models for run in runs])
-        if any(outcome.interrupted for outcome in found):
-            raise KeyboardInterrupt
-        outcomes = iter(found)
-        for model, prepared, runs in self.models:
-            try:
-                model.adopt(prepared, runs, [next(outcomes) for _ in runs])
-            except NonFiniteObjectiveError as error:
-                yield model, error
-            else:
-                yield model, None
+def trained(jobs: Sequence[tuple[Any, Prepared, list[Any]]]) -> Iterable[tuple[Any, NonFiniteObjectiveError | None]]:
+    """Models with their data and their runs, trained together where they can be, in order; and what stopped them."""
+    from manyview.training.many import train_all
+
+    found = train_all([run for _, _, runs in jobs for run in runs])
+    if any(outcome.interrupted for outcome in found):
+        raise KeyboardInterrupt
+    outcomes = iter(found)
+    for model, prepared, runs in jobs:
+        try:
+            model.adopt(prepared, runs, [next(outcomes) for _ in runs])
+        except NonFiniteObjectiveError as error:
+            yield model, error
+        else:
+            yield model, None
 
 
 def _results(combinations: Sequence[Mapping[str, Any]], table: np.ndarray, epochs: np.ndarray) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from manyview.metrics.queries import codes, having, names_of, read_samples, seed
 from manyview.nn import per_view
 from manyview.preparation import Prepared
 from manyview.seeding import as_seeds
-from manyview.training.run import NonFiniteObjectiveError
+from manyview.tuning import trained
 from manyview.validation import check_count
 
 if TYPE_CHECKING:
@@ -265,8 +265,6 @@ def _refit(model: Estimator, samples: Samples, seeds: Sequence[int]) -> Iterator
 
     Views and covariates are encoded as the model learned to, so that its units, likelihoods and categories stay.
     """
-    from manyview.training.many import train_all
-
     at_once = max(1, _NUMBERS // (len(samples) * sum(math.prod(view.shape) for view in model.views_)))
     n_failed = 0
     for start in range(0, len(seeds), at_once):
@@ -275,19 +273,13 @@ def _refit(model: Estimator, samples: Samples, seeds: Sequence[int]) -> Iterator
             other = model._with({"random_state": seed, "verbose": False})
             data = _resampled(model, samples, seed)
             jobs.append((other, data, [other.run(data, one) for one in as_seeds(seed, model.n_init)]))
-        trained = train_all([run for _, _, runs in jobs for run in runs])
-        if any(outcome.interrupted for outcome in trained):
-            raise KeyboardInterrupt
-        outcomes = iter(trained)
-        for other, data, runs in jobs:
-            try:
-                other.adopt(data, runs, [next(outcomes) for _ in runs])
-            except NonFiniteObjectiveError:
-                n_failed += 1
-                if n_failed == len(seeds):
-                    raise
-            else:
+        for other, error in trained(jobs):
+            if error is None:
                 yield other
+                continue
+            n_failed += 1
+            if n_failed == len(seeds):
+                raise error
     if n_failed:
         warn(f"the objective of {n_failed} of {len(seeds)} refits became NaN or infinite; they are left out")
 
