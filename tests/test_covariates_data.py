@@ -291,7 +291,7 @@ def test_rows_of_other_samples_are_not_learned_from():
         (FRAME, pd.Index(["a", "b", "x", "y"]), r"2 of 4 samples have no row among the 3.*first \['x', 'y'\]"),
         (FRAME, pd.Index([0, 1, 5]), r"3 of 3 samples have no row.*\[0, 1, 5\].*\['a', 'b', 'c'\]"),
         (FRAME, pd.RangeIndex(3), "samples is a default RangeIndex.*set_index.*set_axis"),
-        (FRAME.reset_index(drop=True), pd.Index(["c", "a", "b"]), "covariates is a default RangeIndex"),
+        (FRAME.reset_index(drop=True), pd.Index(["c", "a", "b"]), "that of the rows is a default RangeIndex"),
         (FRAME.reset_index(drop=True), pd.RangeIndex(2), r"\(3 rows, 2 samples\).*default RangeIndex"),
         (FRAME.set_index(pd.Index(["a", "b", "b"])), pd.Index(["a", "b"]), "'b' occurs more than once"),
         (FRAME, np.arange(4), "3 rows for 4 samples; give one row a sample"),

@@ -254,6 +254,7 @@ def test_tune_is_cross_validation(views):
     scores = found.results[["score_0", "score_1", "score_2"]].to_numpy()
     np.testing.assert_allclose(found.results["mean_score"], scores.mean(1))
     np.testing.assert_allclose(found.results["sd_score"], scores.std(1, ddof=1))
+    np.testing.assert_allclose(found.results["se_score"], scores.std(1, ddof=1) / 3**0.5)
     best = found.results.loc[found.results["rank"] == 1].iloc[0]
     assert found.best_score == best["mean_score"] == found.results["mean_score"].max()
     assert found.best_params == {name: best[name] for name in grid}
@@ -270,6 +271,7 @@ def test_tune_with_covariates_own_folds_and_score(views):
     model = mv.MVAE(random_state=0, **TINY)
     found = mv.tune(model, views, grid, cv=splits, covariates=covariates, refit=False)
     assert found.best_model is None
+    assert found.results["se_score"].isna().all()
     assert found.results["sd_score"].isna().all()
     assert found.results["beta"].isna().tolist() == [True, True, False]
     seen = []
@@ -282,6 +284,40 @@ def test_tune_with_covariates_own_folds_and_score(views):
     assert seen == [40, 40]
     assert (found.best_score, found.best_model.beta) == (-0.5, 0.5)
     assert repr(found) == "Tuning(best_params={'beta': 0.5}, best_score=-0.5, of 2)"
+
+    def by_age(fitted, data, covariates):
+        return covariates["age"].sum() / fitted.beta
+
+    found = mv.tune(model, views, {"beta": [1.0, 2.0]}, cv=splits, covariates=covariates, scoring=by_age, refit=False)
+    assert found.results["mean_score"].tolist() == pytest.approx(
+        [covariates["age"][80:].sum(), covariates["age"][80:].sum() / 2]
+    )
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_tune_keeps_groups_together(labelled):
+    rng = np.random.default_rng(0)
+    persons = np.repeat(np.arange(12), 5)
+    samples = pd.DataFrame(rng.standard_normal((60, 4)), index=[f"s{i}" for i in range(60)])
+    views = mv.Views({"a": samples, "b": samples + 1})
+    groups = pd.Series(persons, index=samples.index)[::-1] if labelled else persons
+    seen = []
+
+    def scoring(fitted, data):
+        seen.append({persons[int(name[1:])] for name in data.index})
+        assert len(data) == 5 * len(seen[-1])
+        return 0.0
+
+    mv.tune(mv.AE(random_state=0, **TINY), views, {"learning_rate": [1e-3]}, 4, groups=groups, scoring=scoring)
+    assert sorted(person for fold in seen for person in fold) == list(range(12))
+    with pytest.raises(ValueError, match=r"cv=13: .* from 2 to the number of groups, 12"):
+        mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, 13, groups=groups)
+    with pytest.raises(ValueError, match="fold 0 has samples of group 7 to train on and to score"):
+        mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, [(range(38), range(38, 60))], groups=groups)
+    with pytest.raises(ValueError, match="groups: 59 rows for 60 samples"):
+        mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, groups=persons[:-1])
+    with pytest.raises(ValueError, match=r"n_samples=5 .*`scoring`"):
+        mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, scoring=scoring, n_samples=5)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -113,7 +113,8 @@ def load(path: str | PathLike[str]) -> Any:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a manyview file, is damaged, or was written by a newer version.
+        If it is not a manyview file, is damaged, was written by a newer version, or its model has a hyperparameter
+        that this version's has not.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -148,10 +149,17 @@ def _damaged(path: str | PathLike[str], error: Exception) -> ValueError:
 
 
 def _rebuild(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
+    from manyview import __version__
     from manyview.estimator import Estimator
 
     cls = _import_class(header["model"], Estimator)
-    check_known(cls, header["hyperparameters"])
+    try:
+        check_known(cls, header["hyperparameters"])
+    except TypeError as error:
+        raise ValueError(
+            f"the file was written by manyview {header['version']}, and this is {__version__}: {error}; load it with "
+            "the version that wrote it"
+        ) from None
     model = cls(**{name: _decode(value) for name, value in header["hyperparameters"].items()})
     model.views_ = tuple(
         FittedView(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, final
 
 import numpy as np
-from sklearn.model_selection import KFold, ParameterGrid, check_cv
+from sklearn.model_selection import GroupKFold, KFold, ParameterGrid, check_cv
 
 from manyview.data.covariates import covariates_at
 from manyview.data.views import Views, as_views
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Tuning", "tune"]
 
 Model = TypeVar("Model", bound=Estimator)
-Scoring = Callable[[Any, Views], float]
+Scoring = Callable[..., float]
 
 # Hyperparameters whose settings may be named one by one, as in "encoder__dropout".
 _NESTED = ("encoder", "decoder", "joint_encoder", "optimizer_args", "scheduler_args")
@@ -39,8 +39,8 @@ class Tuning(Generic[Model]):
     ----------
     results : DataFrame
         One row a combination, in the order of the grid: a column for each hyperparameter; ``mean_score`` and
-        ``sd_score`` over the folds; ``score_0``, ``score_1``, ... of each; ``epochs``, the mean of the best epochs;
-        ``rank``, 1 for the best.
+        ``sd_score`` over the folds, ``se_score`` = sd / √F; ``score_0``, ``score_1``, ... of each fold; ``epochs``, the
+        mean of the best epochs; ``rank``, 1 for the best.
     best_params : dict
         The combination with the largest mean score.
     best_score : float
@@ -64,9 +64,10 @@ def tune(
     grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
     cv: Any = 5,
     *,
+    groups: Any = None,
     covariates: Any = None,
     scoring: Scoring | None = None,
-    n_samples: int = 100,
+    n_samples: int | None = None,
     refit: bool = True,
 ) -> Tuning[Model]:
     r"""Choose hyperparameters by cross-validation.
@@ -96,14 +97,17 @@ def tune(
         Values to try by hyperparameter, as in scikit-learn's ``ParameterGrid``. Single settings of networks and
         optimisers are named with two underscores: ``{"encoder__dropout": [0.1, 0.3]}``.
     cv : int, splitter or iterable of (train, test) positions, default 5
-        The folds. An integer makes so many, of shuffled samples.
+        The folds. An integer makes so many, of shuffled samples, or with ``groups`` of shuffled groups.
+    groups : array-like of shape (n,), optional
+        What must not be parted, such as the person or the family of each sample: a fold has all samples of a group or
+        none, so that scores are those of new groups. A Series is matched by its index where the views have one.
     covariates : DataFrame, dict or array, optional
         The covariates of the samples.
     scoring : callable, optional
-        ``scoring(fitted model, views of the fold)``, larger is better, in place of the mean log-likelihood. It is not
-        given covariates.
-    n_samples : int, default 100
-        Number of draws K for each log-likelihood.
+        ``scoring(fitted model, views of the fold)``, larger is better, in place of the mean log-likelihood; where there
+        are covariates, also ``covariates=`` of the fold.
+    n_samples : int, optional
+        Number of draws K for each log-likelihood; 100 unless given.
     refit : bool, default True
         Whether to fit the best combination to all samples.
 
@@ -114,8 +118,8 @@ def tune(
     Raises
     ------
     TypeError, ValueError
-        If the grid names what the model has not, or a value is not allowed; before anything is trained.
-
+        If the grid names what the model has not, or a value is not allowed; if ``groups`` are not one a sample, or
+        fewer than folds; for ``n_samples`` beside ``scoring``. All of it before anything is trained.
     KeyboardInterrupt
         On Ctrl-C; nothing is kept.
 
@@ -134,16 +138,24 @@ def tune(
     (4, 0.01)
     """
     data = as_views(views)
-    check_count("n_samples", n_samples)
+    if n_samples is not None:
+        check_count("n_samples", n_samples)
+        if scoring is not None:
+            raise ValueError(f"n_samples={n_samples} is of the log-likelihood, which `scoring` takes the place of")
     combinations = [dict(point) for point in ParameterGrid(cast(Any, grid))]
     candidates = [with_settings(model, settings, data.names) for settings in combinations]
     for candidate in candidates:
         check_hyperparameters(candidate)
     jobs = _Jobs()
-    folds = list(_splits(cv, len(data), as_seed(model.random_state)))
+    folds = list(_splits(cv, data, groups, as_seed(model.random_state)))
+
+    def covariates_of(rows: np.ndarray) -> dict[str, Any]:
+        """The argument of those that take covariates, if there are such."""
+        return {} if covariates is None else {"covariates": covariates_at(rows, covariates, len(data), data.index)}
+
     for train, _ in folds:
         samples = data[train]
-        c = None if covariates is None else covariates_at(train, covariates, len(data), data.index)
+        c = covariates_of(train).get("covariates")
         for candidate in candidates:
             jobs.add(with_settings(candidate, {}, data.names), samples, c)
     table = np.full((len(candidates), len(folds)), np.nan)
@@ -154,12 +166,12 @@ def tune(
         if error is not None:
             warn(f"{combinations[row]}: {error}")
             continue
-        c = None if covariates is None else covariates_at(test, covariates, len(data), data.index)
         epochs[row, fold] = fitted.best_epoch_
         if scoring is not None:
-            table[row, fold] = scoring(fitted, data[test])
+            table[row, fold] = scoring(fitted, data[test], **covariates_of(test))
         else:
-            table[row, fold] = fitted.score(data[test], covariates=c, n_samples=n_samples, random_state=fold)
+            k = 100 if n_samples is None else n_samples
+            table[row, fold] = fitted.score(data[test], n_samples=k, random_state=fold, **covariates_of(test))
     means = table.mean(1)
     if np.isnan(means).all():
         raise NonFiniteObjectiveError("the objective became NaN or infinite with every combination of the grid")
@@ -199,14 +211,24 @@ def _refine(spec: Any, setting: str, value: Any, name: str, view_names: Sequence
     return {**spec, setting: value}
 
 
-def _splits(cv: Any, n_samples: int, seed: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+def _splits(cv: Any, data: Views, groups: Any, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The positions that are trained on, and those that are scored, of each fold."""
+    n = len(data)
+    if groups is not None:
+        groups = covariates_at(np.arange(n), {"group": groups}, n, data.index, argument="groups")["group"]
     if isinstance(cv, int | np.integer):
-        if not 2 <= cv <= n_samples:
-            raise ValueError(f"cv={cv}: give a number of folds from 2 to the number of samples, {n_samples}")
-        cv = KFold(int(cv), shuffle=True, random_state=seed)
-    splits: Iterable[tuple[np.ndarray, np.ndarray]] = check_cv(cv).split(np.zeros((n_samples, 1)))
-    return splits
+        what, most = ("samples", n) if groups is None else ("groups", len(np.unique(groups)))
+        if not 2 <= cv <= most:
+            raise ValueError(f"cv={cv}: give a number of folds from 2 to the number of {what}, {most}")
+        kind = KFold if groups is None else GroupKFold
+        cv = kind(int(cv), shuffle=True, random_state=seed)
+    for fold, (train, test) in enumerate(check_cv(cv).split(np.zeros((n, 1)), groups=groups)):
+        if groups is not None and len(parted := np.intersect1d(groups[train], groups[test])):
+            raise ValueError(
+                f"cv: fold {fold} has samples of group {parted.tolist()[0]!r} to train on and to score; give a number of folds, "
+                "or a splitter that keeps groups together, such as GroupKFold"
+            )
+        yield train, test
 
 
 class _Jobs:
@@ -254,7 +276,9 @@ def _results(combinations: Sequence[Mapping[str, Any]], table: np.ndarray, epoch
     columns: dict[str, Any] = {}
     for name in dict.fromkeys(name for settings in combinations for name in settings):
         columns[name] = pd.Series([settings.get(name) for settings in combinations], dtype=object).infer_objects()
-    columns |= {"mean_score": table.mean(1), "sd_score": table.std(1, ddof=1) if table.shape[1] > 1 else np.nan}
+    n_folds = table.shape[1]
+    sd = table.std(1, ddof=1) if n_folds > 1 else np.full(len(table), np.nan)
+    columns |= {"mean_score": table.mean(1), "sd_score": sd, "se_score": sd / n_folds**0.5}
     columns |= {f"score_{fold}": scores for fold, scores in enumerate(table.T)}
     results = pd.DataFrame(columns | {"epochs": np.nanmean(epochs, axis=1)})
     results["rank"] = results["mean_score"].rank(ascending=False, na_option="bottom", method="min").astype(int)

@@ -296,7 +296,9 @@ class FittedCovariates:
         return cls(tuple(_KINDS[column.pop("kind")](**column) for column in columns))
 
 
-def covariates_at(rows: np.ndarray, data: Any, n_samples: int, index: Any = None) -> dict[str, np.ndarray]:
+def covariates_at(
+    rows: np.ndarray, data: Any, n_samples: int, index: Any = None, *, argument: str = "covariates"
+) -> dict[str, np.ndarray]:
     """The columns of the covariates of some samples, matched to them as :meth:`FittedCovariates.encode` does.
 
     Parameters
@@ -309,13 +311,15 @@ def covariates_at(rows: np.ndarray, data: Any, n_samples: int, index: Any = None
         Number of all samples n.
     index : pandas Index or array, optional
         Labels of the samples.
+    argument : str
+        What errors begin with.
 
     Examples
     --------
     >>> covariates_at(np.array([2, 0]), {"age": [20, 30, 40]}, n_samples=3)
     {'age': array([40, 20])}
     """
-    with _about("covariates"):
+    with _about(argument):
         table = _take(_match(_read(data), n_samples, index), rows)
     return {name: column.values for name, column in table.columns.items()}
 
@@ -466,17 +470,17 @@ def _match(table: _Table, n_samples: int | None, index: Any) -> _Table:
     if _is_default(own) or _is_default(index):
         raise ValueError(
             f"rows cannot be matched to samples ({table.n_rows} rows, {n} samples): their indexes differ, "
-            f"and that of the {'covariates' if _is_default(own) else 'samples'} is a default RangeIndex; set_index "
-            "with a sample id, or, if the rows are in the order of the samples, give covariates.set_axis(views.index)"
+            f"and that of the {'rows' if _is_default(own) else 'samples'} is a default RangeIndex; set_index "
+            "with a sample id, or, if the rows are in the order of the samples, give them .set_axis(views.index)"
         )
     _check_unique(own.tolist(), "index label")
     rows = own.get_indexer(index)
     lacking = [label for label, row in zip(index.tolist(), rows, strict=True) if row < 0]
     if lacking:
         raise ValueError(
-            f"{len(lacking)} of {n} samples have no row among the {table.n_rows} of the covariates, first "
-            f"{lacking[:5]}; the covariates have rows {own.tolist()[:5]} and so on: add the missing ones, drop "
-            "these samples, or, if the rows are in the order of the samples, give covariates.set_axis(views.index)"
+            f"{len(lacking)} of {n} samples have no row among the {table.n_rows} that are given, first "
+            f"{lacking[:5]}; given are rows {own.tolist()[:5]} and so on: add the missing ones, drop these samples, "
+            "or, if the rows are in the order of the samples, give them .set_axis(views.index)"
         )
     return _take(table, rows)
 
