@@ -421,3 +421,32 @@ def test_in_double_precision_nothing_differs(views):
     for one, other in zip(alone, together, strict=True):
         for parameter, same in zip(one.network.parameters(), other.network.parameters(), strict=True):
             torch.testing.assert_close(parameter, same, rtol=1e-9, atol=1e-9)
+
+
+# ---- other tensors than its own -------------------------------------------------------------------------------------
+
+
+def test_a_module_lends_itself_to_other_tensors():
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.norm = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)
+            self.second.weight = self.first.weight
+
+        def forward(self, x):
+            return self.norm(self.second(self.first(x)))
+
+    torch.manual_seed(0)
+    module, x = Tied(), torch.randn(5, 3)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    other = {name: torch.rand_like(value) for name, value in module.named_parameters()}
+    buffers = {name: value + 1 for name, value in module.named_buffers()}
+    twins = {name: value.clone() for name, value in buffers.items()}
+    found = many.Lent(module)([*other.values(), *buffers.values()], x)
+    torch.testing.assert_close(found, torch.func.functional_call(module, other | twins, (x,)))
+    torch.testing.assert_close(buffers, twins)
+    torch.testing.assert_close(dict(module.state_dict()), before)
+    assert module.second.weight is module.first.weight
+    with pytest.raises(RuntimeError):
+        many.Lent(module)([*other.values(), *buffers.values()], x[:, :2])
+    torch.testing.assert_close(dict(module.state_dict()), before)

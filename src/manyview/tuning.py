@@ -225,8 +225,8 @@ def _splits(cv: Any, data: Views, groups: Any, seed: int) -> Iterator[tuple[np.n
     for fold, (train, test) in enumerate(check_cv(cv).split(np.zeros((n, 1)), groups=groups)):
         if groups is not None and len(parted := np.intersect1d(groups[train], groups[test])):
             raise ValueError(
-                f"cv: fold {fold} has samples of group {parted.tolist()[0]!r} to train on and to score; give a number of folds, "
-                "or a splitter that keeps groups together, such as GroupKFold"
+                f"cv: fold {fold} has samples of group {parted.tolist()[0]!r} to train on and to score; give a number "
+                "of folds, or a splitter that keeps groups together, such as GroupKFold"
             )
         yield train, test
 

@@ -172,6 +172,7 @@ def write_views(views: Views, out: Path, format: str, id: str | None, data: Data
 def _write_view(views: Views, name: str, path: Path, id: str) -> None:
     import pandas as pd
 
+    from manyview.atomic import replacing
     from manyview.data.files import write_table
 
     x = views.array(name)
@@ -180,8 +181,8 @@ def _write_view(views: Views, name: str, path: Path, id: str) -> None:
         write_table(pd.DataFrame(x, index=index, columns=list(views.feature_names[name])), path)
         return
     arrays: dict[str, Any] = {name: x, id: views.ids.astype(str)}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    with replacing(path) as beside:
+        np.savez_compressed(beside, **arrays)
 
 
 def _escaped(value: Any) -> Any:

@@ -82,11 +82,6 @@ _REQUESTS: dict[Any, Callable[..., Request | None]] = {
 }
 
 
-def _request(func: Any, args: Any, kwargs: Any) -> Request | None:
-    make = _REQUESTS.get(func)
-    return None if make is None else make(*args, **kwargs)
-
-
 @final
 class Recorder(TorchFunctionMode):
     """Notes in ``draws`` which random numbers are drawn within."""
@@ -96,10 +91,10 @@ class Recorder(TorchFunctionMode):
         self.draws: list[Draw] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = _request(func, args, kwargs or {})
-        if found is not None:
+        kwargs = kwargs or {}
+        if func in _REQUESTS and (found := _REQUESTS[func](*args, **kwargs)) is not None:
             self.draws.append(found[0])
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 @final
@@ -111,8 +106,10 @@ class Replay(TorchFunctionMode):
         self.numbers = iter(numbers)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = _request(func, args, kwargs or {})
-        return func(*args, **(kwargs or {})) if found is None else found[1](next(self.numbers))
+        kwargs = kwargs or {}
+        if func in _REQUESTS and (found := _REQUESTS[func](*args, **kwargs)) is not None:
+            return found[1](next(self.numbers))
+        return func(*args, **kwargs)
 
 
 def draw_all(draws: Sequence[Sequence[Draw]], generators: Sequence[torch.Generator]) -> list[Tensor]:

@@ -143,6 +143,39 @@ class Objective(nn.Module):
 
 
 @final
+class Lent:
+    """A module that computes with other tensors than its own, like ``torch.func.functional_call``.
+
+    That one looks for the places of parameters and buffers, and for tied ones, in every call; here it is done once.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        tensors = [*module.parameters(), *module.buffers()]
+        self.places: list[list[tuple[dict[str, Any], str]]] = [[] for _ in tensors]
+        position = {id(tensor): i for i, tensor in enumerate(tensors)}
+        for part in module.modules():
+            for store in (part._parameters, part._buffers):
+                for name, tensor in store.items():
+                    if tensor is not None:
+                        self.places[position[id(tensor)]].append((store, name))
+        self.tensors = tensors
+
+    def __call__(self, tensors: Sequence[Tensor], *args: Any) -> Any:
+        """What the module answers with these parameters and buffers, in the order of its own."""
+        try:
+            self._put(tensors)
+            return self.module(*args)
+        finally:
+            self._put(self.tensors)
+
+    def _put(self, tensors: Sequence[Tensor]) -> None:
+        for places, tensor in zip(self.places, tensors, strict=True):
+            for store, name in places:
+                store[name] = tensor
+
+
+@final
 class Together:
     """Several networks that are trained as one computation.
 
@@ -158,6 +191,8 @@ class Together:
         use_gpu = settings.device in ("gpu", "cuda") or (settings.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if use_gpu else "cpu")
         self.objectives = [Objective(run).to(self.device) for run in runs]
+        # Two of the modules serve all networks: one trains, the other is watched.
+        self.ways = {True: Lent(self.objectives[0].train()), False: Lent(self.objectives[1].eval())}
         self.names = [name for name, _ in self.objectives[0].named_parameters()]
         stacked = [torch.stack([x.get_parameter(name).detach() for x in self.objectives]) for name in self.names]
         # Weights of linear maps lie as their gradients do, which batched products make transposed.
@@ -188,15 +223,14 @@ class Together:
             for name in sources[0]
         }
 
-    def evaluate(self, data: Tensors, betas: Tensor, numbers: Sequence[Tensor]) -> Tensors:
+    def evaluate(self, training: bool, data: Tensors, betas: Tensor, numbers: Sequence[Tensor]) -> Tensors:
         """The sums over a mini-batch for each network."""
-        objective = self.objectives[0]
+        call = self.ways[training]
 
         def one(leaves: list[Tensor], buffers: Tensors, data: Tensors, beta: Tensor, numbers: list[Tensor]) -> Tensors:
             weights = [w.mT if w.ndim == 2 else w for w in leaves]
             with Replay(numbers):
-                state = {**dict(zip(self.names, weights, strict=True)), **buffers}
-                sums: Tensors = functional_call(objective, state, (data, beta))
+                sums: Tensors = call([*weights, *buffers.values()], data, beta)
             return sums
 
         return vmap(one)(self.leaves, self.buffers, data, betas, list(numbers))
@@ -227,12 +261,14 @@ class Together:
         for n, objective in enumerate(self.objectives):
             with torch.no_grad(), seeded(n, self.device), Recorder() as recorder:
                 own = {name: value.clone() for name, value in objective.named_buffers()}
+                mode = objective.training
                 sums = functional_call(objective.train(training), own, ({k: x[n] for k, x in data.items()}, 1.0))
+                objective.train(mode)
             alone.append(sums["loss"])
             asked.append(recorder.draws)
         generators = [torch.Generator(self.device).manual_seed(n) for n in range(len(self.runs))]
         self.draws[training, size] = asked
-        together = self.evaluate(data, betas, draw_all(asked, generators))["loss"]
+        together = self.evaluate(training, data, betas, draw_all(asked, generators))["loss"]
         self.buffers = buffers
         if training:
             gradients = torch.autograd.grad(together.sum(), self.leaves, allow_unused=True)
@@ -287,7 +323,6 @@ class Together:
 
     def _train_epoch(self) -> None:
         totals: Tensors = {}
-        self.objectives[0].train()
         n_steps = len(self.bounds) - 1
         orders = torch.stack([torch.randperm(len(run.data), generator=self.order[n]) for n, run in self._each()])
         orders = orders.to(self.device)
@@ -316,7 +351,7 @@ class Together:
     def _step(self, data: Tensors, share: float, size: int) -> Tensors:
         asked = self.draws[True, size]
         numbers = draw_all([asked[n] for n in self.active], [self.noise[n] for n in self.active])
-        sums = self.evaluate(data, self._betas(share), numbers)
+        sums = self.evaluate(True, data, self._betas(share), numbers)
         gradients = torch.autograd.grad(sums["loss"].sum() / size, self.leaves, allow_unused=True)
         for n, own in zip(self.active, self._of_each(gradients), strict=True):
             for parameter, gradient in zip(self.parameters[n], own, strict=True):
@@ -337,7 +372,6 @@ class Together:
 
     @torch.no_grad()
     def _validate(self) -> Tensors:
-        self.objectives[0].eval()
         totals: Tensors = {}
         for index, (start, stop) in enumerate(itertools.pairwise(self.watched)):
             rows = torch.arange(start, stop, device=self.device).expand(len(self.active), -1)
@@ -345,7 +379,7 @@ class Together:
             generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
             asked = self.draws[False, stop - start]
             numbers = draw_all([asked[n] for n in self.active], generators)
-            sums = self.evaluate(self._select(False, self.active, rows), self._betas(1.0), numbers)
+            sums = self.evaluate(False, self._select(False, self.active, rows), self._betas(1.0), numbers)
             totals = {name: totals[name] + x if totals else x for name, x in sums.items()}
         return totals
 
@@ -354,13 +388,12 @@ class Together:
         from manyview.training.loop import step_scheduler
 
         table = {name: value.tolist() for name, value in means.items()}
-        finite = torch.stack([torch.isfinite(leaf).flatten(1).all(1) for leaf in self.leaves]).all(0).tolist()
         betas = self._betas(1.0).tolist()
         better, done = [], []
         for i, (n, run) in enumerate(self._each()):
             row = by_view({name: values[i] for name, values in table.items()}, run.view_names)
             reached = self.reached[n]
-            if (error := self._wrong(row, finite[i], reached)) is not None:
+            if (error := self._wrong(row, self.parameters[n], reached)) is not None:
                 self.errors[n] = error
                 done.append(i)
                 continue
@@ -374,7 +407,9 @@ class Together:
         if done:
             self._narrow([i for i in range(len(self.active)) if i not in done])
 
-    def _wrong(self, row: Mapping[str, float], finite: bool, reached: Progress) -> NonFiniteObjectiveError | None:
+    def _wrong(
+        self, row: Mapping[str, float], weights: list[nn.Parameter], reached: Progress
+    ) -> NonFiniteObjectiveError | None:
         """What stops a network whose objective or weights are not finite."""
         epoch = len(reached.history) + 1
         terms = [f"{name} = {x}" for name, x in row.items() if not math.isfinite(x)]
@@ -383,6 +418,7 @@ class Together:
             named = [term for term in terms if not term.startswith(("loss", "val_loss"))]
             told = ", ".join(named) or "the sum of its terms overflowed"
             return non_finite(f"the {phase} objective", epoch, reached.best_epoch, told)
+        finite = all(torch.isfinite(weight).all() for weight in weights)
         return None if finite else non_finite("weights", epoch, reached.best_epoch)
 
     @torch.no_grad()
