@@ -87,7 +87,7 @@ def _fit(settings: dict[str, Any], run: Run, args: argparse.Namespace) -> Outcom
             result["interrupted"] = True
         run.write_json(Run.RESULT, result)
     code = BROKEN if broken is not None else INTERRUPTED if interrupted else DONE
-    return Outcome(result, _describe(result, run), code)
+    return Outcome(result, _describe(result, run, has_likelihood=model.has_likelihood), code)
 
 
 def _check_strategy(model: Estimator) -> None:
@@ -195,17 +195,17 @@ def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None  # JSON has no NaN
 
 
-def _describe(result: Mapping[str, Any], run: Run) -> str:
+def _describe(result: Mapping[str, Any], run: Run, *, has_likelihood: bool) -> str:
     """What people read after a run."""
     n = result["n_samples"]
     on = "" if n is None else f" on {n - result['n_held_out']} samples"
     lines = [f"{result['model']}: {result['epochs']} epochs{on}, weights of epoch {result['best_epoch']}"]
+    found = [] if result["val_loss"] is None else [f"loss {result['val_loss']:.5g}"]
     if result["score"] is not None:
-        lines.append(
-            f"on {result['n_held_out']} samples held out: loss {result['val_loss']:.5g}, score {result['score']:.5g}"
-            if result["val_loss"] is not None
-            else f"on {result['n_held_out']} samples held out: score {result['score']:.5g}"
-        )
+        name, unit = ("log-likelihood", " nats a sample") if has_likelihood else ("score", "")
+        found.append(f"{name} {result['score']:.5g}{unit} (the larger, the better)")
+    if found:
+        lines.append(f"on {result['n_held_out']} samples held out: {', '.join(found)}")
     if result.get("interrupted"):
         lines.append("interrupted: the model is the best so far")
     lines.append(f"{run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
