@@ -36,6 +36,7 @@ class Task:
     test_labels: np.ndarray
     classifiers: Mapping[str, Any]
     accuracies: Mapping[str, float]  # of the classifiers, on the real test data
+    seen: tuple[str, ...]  # the views from which latents are classified: none that is the class itself
     others: Mapping[str, Any] = field(default_factory=dict)  # further data whose log-likelihood is of interest
 
     def measure(self, model: mv.Estimator, *, n_draws: int, quickly: bool = False) -> Measures:
@@ -55,18 +56,23 @@ class Task:
         if len(model.view_names_) == 2:
             pairs = table[["given", "target", "coherence"]].itertuples(index=False)
             found |= {f"coherence {given} to {target}": float(value) for given, target, value in pairs}
-        all_views = [tuple(model.view_names_)]
-        accuracy = mv.metrics.latent_classification(
-            model, self.known, self.known_labels, self.test, self.test_labels, subsets=all_views, random_state=0
-        )
-        found["knn_accuracy"] = float(accuracy["accuracy"].iloc[0])
-        found["knn_accuracy of PCA"] = self._accuracy_of_pca(model.z_dim)
+        found |= self.neighbours(model)
         return found | {f"classifier of {name}": value for name, value in self.accuracies.items()}
+
+    def neighbours(self, model: mv.Estimator) -> Measures:
+        """How well nearest neighbours tell the classes apart: of the latents, and of as many principal components."""
+        accuracy = mv.metrics.latent_classification(
+            model, self.known, self.known_labels, self.test, self.test_labels, subsets=[self.seen], random_state=0
+        )
+        return {
+            "knn_accuracy": float(accuracy["accuracy"].iloc[0]),
+            "knn_accuracy of PCA": self._accuracy_of_pca(model.z_dim),
+        }
 
     def _accuracy_of_pca(self, n_dimensions: int) -> float:
         """The accuracy of nearest neighbours of as many principal components of all features side by side."""
         train, test = (
-            np.hstack([views.array(name).reshape(len(views), -1) for name in views.names])
+            np.hstack([views.array(name).reshape(len(views), -1) for name in self.seen])
             for views in (self.known, self.test)
         )
         pca = PCA(min(n_dimensions, *train.shape), random_state=0)
@@ -108,6 +114,7 @@ def _binary_mnist(folder: Path, n_train: int | None = None, n_test: int | None =
         labels,
         classifiers,
         {"image": accuracy},
+        ("image",),
         {"log_likelihood of grey values": grey},
     )
 
@@ -128,7 +135,7 @@ def _polymnist(folder: Path, n_train: int | None = None, n_test: int | None = No
             folder / f"polymnist-{size}-{name}.safetensors",
         )
     known = slice(0, min(10_000, len(train)))
-    return Task(train, train[known], labels[known], test, test_labels, classifiers, accuracies)
+    return Task(train, train[known], labels[known], test, test_labels, classifiers, accuracies, train.names)
 
 
 def _shrunk(views: mv.Views, size: int) -> mv.Views:
@@ -150,7 +157,8 @@ def _mfeat(folder: Path) -> Task:
         classifier = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.01))
         classifiers[name] = classifier.fit(views.array(name)[train], labels[train])
         accuracies[name] = float(classifier.score(views.array(name)[test], labels[test]))
-    return Task(views[train], views[train], labels[train], views[test], labels[test], classifiers, accuracies)
+    parts = (views[train], views[train], labels[train], views[test], labels[test])
+    return Task(*parts, classifiers, accuracies, views.names)
 
 
 TASKS = {"binary_mnist": _binary_mnist, "polymnist": _polymnist, "mfeat": _mfeat}
