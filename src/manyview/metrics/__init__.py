@@ -11,6 +11,7 @@ from manyview.metrics.deviation import FeatureDeviation, LatentDeviation, featur
 from manyview.metrics.factors import separation
 from manyview.metrics.frechet import fid
 from manyview.metrics.likelihood import LogLikelihood, log_likelihood
+from manyview.metrics.prediction import cross_prediction
 from manyview.metrics.predictive import calibration
 from manyview.metrics.queries import Estimate
 from manyview.metrics.reconstruction import ReconstructionError, reconstruction_error
@@ -29,6 +30,7 @@ __all__ = [
     "calibration",
     "clustering",
     "conditional_coherence",
+    "cross_prediction",
     "feature_deviation",
     "fid",
     "joint_coherence",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manyview.metrics.prediction import cross_prediction
 from manyview.plotting.style import bare, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from manyview.estimator import Estimator
-    from manyview.report.findings import Quality
 
 __all__ = ["plot_cross_prediction"]
 
@@ -24,8 +24,8 @@ def plot_cross_prediction(model: Estimator, views: Any, *, covariates: Any = Non
     Rows are what is given, columns what is predicted. The number is R², the share of the view's variance around the
     mean of the training data that is explained, features counting in units of their standard deviation: 1 is perfect,
     0 is as good as that mean, and below 0 is worse. Of binary and one-hot views, marked by an asterisk, it is the share
-    of right answers. On the diagonal a view is reconstructed from itself, which is easier. Of more than 5,000 samples,
-    as many are taken at random. The numbers are those of :func:`manyview.report`.
+    of right answers. On the diagonal a view is reconstructed from itself, which is easier. The numbers are those of
+    :func:`manyview.metrics.cross_prediction`.
 
     Parameters
     ----------
@@ -56,15 +56,12 @@ def plot_cross_prediction(model: Estimator, views: Any, *, covariates: Any = Non
     >>> [label.get_text() for label in plot_cross_prediction(model, views).get_yticklabels()]
     ['view_0', 'view_1', 'view_2', 'all others']
     """
-    from manyview.report.findings import take_findings
-
-    found = take_findings(model, views, covariates, None)
-    rows = found.cross_prediction()
-    values = np.array([[_value(quality) for quality in qualities] for _, qualities in rows])
-    columns = zip(*(qualities for _, qualities in rows), strict=True)
+    table = cross_prediction(model, views, covariates=covariates)
+    names = model.view_names_
+    values = table["accuracy"].fillna(table["r2"]).to_numpy().reshape(-1, len(names))
     # A view whose answers are right or wrong has an accuracy wherever it was predicted at all.
-    counted = [any(q is not None and q.accuracy is not None for q in column) for column in columns]
-    ax = new_axes(ax, 1.0 * len(found.names) + 2.2, 0.62 * len(rows) + 1.3)
+    counted = [bool(table.loc[table["target"] == name, "accuracy"].notna().any()) for name in names]
+    ax = new_axes(ax, 1.0 * len(names) + 2.2, 0.62 * len(values) + 1.3)
     picture = ax.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
@@ -73,19 +70,12 @@ def plot_cross_prediction(model: Estimator, views: Any, *, covariates: Any = Non
         ax.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
     label = "accuracy" if all(counted) else "R²" + (", or accuracy (*)" if any(counted) else "")
     ax.figure.colorbar(picture, ax=ax, label=label, extend="min" if (values < 0).any() else "neither")
-    marked = [name + " *" * (one and not all(counted)) for name, one in zip(found.names, counted, strict=True)]
+    marked = [name + " *" * (one and not all(counted)) for name, one in zip(names, counted, strict=True)]
     ax.set_xticks(range(len(marked)), marked, rotation=30 if max(map(len, marked)) > 7 else 0)
     if max(map(len, marked)) > 7:
         for tick in ax.get_xticklabels():
             tick.set(ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(rows)), [found.names[given[0]] if given else "all others" for given, _ in rows])
+    ax.set_yticks(range(len(values)), [*names, "all others"][: len(values)])
     bare(ax)
     ax.set(xlabel="predicted", ylabel="given")
     return ax
-
-
-def _value(quality: Quality | None) -> float:
-    """Accuracy where there is one, R² elsewhere; NaN of no samples."""
-    if quality is None or not quality.n:
-        return math.nan
-    return quality.r_squared if quality.accuracy is None else quality.accuracy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,49 +15,20 @@ import torch
 from manyview.data.samples import Samples, read_for, take_samples
 from manyview.data.views import Views
 from manyview.likelihoods import Bernoulli, Categorical
+from manyview.metrics.prediction import Quality, cross_qualities, quality
 from manyview.metrics.variance import explained
-from manyview.report.measures import (
-    accuracy,
-    choose_rows,
-    r_squared,
-    r_squared_by_feature,
-    squared_errors,
-)
+from manyview.report.measures import choose_rows
 
 if TYPE_CHECKING:
     from manyview.data.preprocessing import FittedView
     from manyview.estimator import Estimator
 
-__all__ = ["Findings", "Quality", "kind_of", "take_findings"]
+__all__ = ["Findings", "kind_of", "take_findings"]
 
 Array = np.ndarray
 
 # Samples that a report looks at.
 _MOST = 5000
-
-
-@final
-@dataclass(frozen=True)
-class Quality:
-    """How well a view is predicted.
-
-    Parameters
-    ----------
-    n : int
-        Number of samples.
-    r_squared : float
-        Share of the variance explained; NaN without samples, or if they do not vary.
-    by_feature : array of shape (D,)
-        The same of each feature.
-    accuracy, accuracy_of_mean : float, optional
-        Share of right answers for yes/no values and categories, and of the most frequent answer in training.
-    """
-
-    n: int
-    r_squared: float
-    by_feature: Array
-    accuracy: float | None = None
-    accuracy_of_mean: float | None = None
 
 
 @final
@@ -128,47 +98,20 @@ class Findings:
         with _asking():
             return self.model._expected(samples, given, [target], samples.covariates)[view.name]
 
-    def quality(self, target: int, given: list[int]) -> Quality:
-        """How well a view is predicted from the given ones, in the judged samples that have both."""
-        view = self.model.views_[target]
-        rows = np.flatnonzero(self.judged & self.present[:, target] & self.present[:, given].any(axis=1))
-        if not len(rows):
-            return Quality(0, math.nan, np.full(math.prod(view.shape), math.nan))
-        x, mean = self.observed[view.name][rows], training_mean(view)
-        predicted = self.predict(target, given, rows)
-        errors, reference = squared_errors(x, predicted), squared_errors(x, mean)
-        right: tuple[float | None, float | None] = (None, None)
-        if isinstance(view.likelihood, Bernoulli | Categorical):
-            one_hot = isinstance(view.likelihood, Categorical)
-            flat = x.reshape(len(x), -1)
-            right = (
-                accuracy(flat, predicted.reshape(len(x), -1), one_hot=one_hot),
-                accuracy(flat, mean.reshape(-1), one_hot=one_hot),
-            )
-        overall = r_squared(errors, reference, view.scale.reshape(-1))
-        return Quality(len(rows), overall, r_squared_by_feature(errors, reference), *right)
-
     @cached_property
     def reconstruction(self) -> list[Quality]:
         """How well each view is reconstructed from all the views of a sample, its own included."""
-        everything = list(range(len(self.names)))
-        return [self.quality(m, everything) for m in everything]
+        with _asking():
+            return [quality(self.model, self._judged_samples, name, self.names) for name in self.names]
 
-    def cross_prediction(self) -> list[tuple[list[int], list[Quality | None]]]:
-        """For each view, and for all views but the predicted one: how well each view is predicted from it.
+    def cross_prediction(self) -> list[list[Quality]]:
+        """How well each view, a column, is predicted from each and, if there are more than two, from all the others."""
+        with _asking():
+            return cross_qualities(self.model, self._judged_samples)
 
-        Returns
-        -------
-        list of (given, qualities)
-            The given views, none for all the others; and the quality of each target.
-        """
-        everything = range(len(self.names))
-        matrix: list[tuple[list[int], list[Quality | None]]] = [
-            ([source], [self.quality(target, [source]) for target in everything]) for source in everything
-        ]
-        if len(everything) > 2:
-            matrix.append(([], [self.quality(m, [other for other in everything if other != m]) for m in everything]))
-        return matrix
+    @property
+    def _judged_samples(self) -> Samples:
+        return self.samples[np.flatnonzero(self.judged)]
 
     def variance_explained(self) -> tuple[Array, Array, Array | None]:
         """How much of each view each latent dimension explains on its own, while all the others stay at their average.
@@ -203,12 +146,6 @@ def take_findings(model: Estimator, views: Any, covariates: Any, held_out: Array
     samples = take_samples(data, covariates, model.covariates_, rows=None if every else rows)
     samples = Samples(samples.in_memory, samples.covariates)
     return Findings(model, samples, rows, len(data), np.isin(rows, held_out))
-
-
-def training_mean(view: FittedView) -> Array:
-    """The mean of a view's observed training entries, in the units of the data."""
-    mean: Array = view.loc + view.fill * view.scale
-    return mean
 
 
 def kind_of(view: FittedView) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from manyview.atomic import write_atomically
+from manyview.metrics.prediction import Quality
 from manyview.report.figures import (
     draw_images,
     draw_missing,
@@ -22,7 +23,7 @@ from manyview.report.figures import (
     is_drawable,
     to_address,
 )
-from manyview.report.findings import Findings, Quality, kind_of, take_findings
+from manyview.report.findings import Findings, kind_of, take_findings
 from manyview.report.measures import missing_patterns, observed_shares
 from manyview.versions import versions
 
@@ -270,6 +271,7 @@ def _view(found: Findings, m: int) -> dict[str, Any]:
         "kind": kind_of(view),
         "n": int(found.present[:, m].sum()),
         "quality": quality,
+        "has_answers": not math.isnan(quality.accuracy),
         "constant": len(worst) - len(known),
         "median": float(np.median(quality.by_feature[known])) if len(known) else math.nan,
         "worst": [(view.feature_names[d], quality.by_feature[d]) for d in known[:_FEATURES]],
@@ -299,10 +301,8 @@ def _crossing(found: Findings) -> list[dict[str, Any]]:
     """How well each view is predicted from each, a row for what is given."""
     if len(found.names) == 1:
         return []
-    return [
-        {"name": found.names[given[0]] if given else "all the others", "qualities": qualities, "own": given}
-        for given, qualities in found.cross_prediction()
-    ]
+    sources = [*found.names, "all the others"]
+    return [{"name": name, "qualities": row} for name, row in zip(sources, found.cross_prediction(), strict=False)]
 
 
 def _missing(found: Findings) -> dict[str, Any]:
