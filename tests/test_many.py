@@ -316,6 +316,9 @@ def test_tune_keeps_groups_together(labelled):
         mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, [(range(38), range(38, 60))], groups=groups)
     with pytest.raises(ValueError, match="groups: 59 rows for 60 samples"):
         mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, groups=persons[:-1])
+    unknown = [None if i in (3, 9) else f"p{person}" for i, person in enumerate(persons)]
+    with pytest.raises(ValueError, match="groups: 2 of 60 samples have none, first sample 3;"):
+        mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, groups=unknown)
     with pytest.raises(ValueError, match=r"n_samples=5 .*`scoring`"):
         mv.tune(mv.AE(**TINY), views, {"learning_rate": [1e-3]}, scoring=scoring, n_samples=5)
 

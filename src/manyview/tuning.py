@@ -100,7 +100,8 @@ def tune(
         The folds. An integer makes so many, of shuffled samples, or with ``groups`` of shuffled groups.
     groups : array-like of shape (n,), optional
         What must not be parted, such as the person or the family of each sample: a fold has all samples of a group or
-        none, so that scores are those of new groups. A Series is matched by its index where the views have one.
+        none, so that scores are those of new groups. A Series is matched by its index where the views have one. Early
+        stopping holds out samples, not groups.
     covariates : DataFrame, dict or array, optional
         The covariates of the samples.
     scoring : callable, optional
@@ -216,6 +217,12 @@ def _splits(cv: Any, data: Views, groups: Any, seed: int) -> Iterator[tuple[np.n
     n = len(data)
     if groups is not None:
         groups = covariates_at(np.arange(n), {"group": groups}, n, data.index, argument="groups")["group"]
+        lacking = np.flatnonzero([group is None or group != group for group in groups.tolist()])
+        if len(lacking):
+            raise ValueError(
+                f"groups: {len(lacking)} of {n} samples have none, first sample {lacking[0]}; give each a group, "
+                "one of its own if it belongs with no other"
+            )
     if isinstance(cv, int | np.integer):
         what, most = ("samples", n) if groups is None else ("groups", len(np.unique(groups)))
         if not 2 <= cv <= most:
