@@ -156,6 +156,29 @@ def test_what_cannot_be_stacked_is_trained_one_after_another(views):
         np.testing.assert_array_equal(one.transform(views), other.transform(views))
 
 
+def test_those_that_did_not_agree_are_trained_as_if_never_tried(views, monkeypatch):
+    def models():
+        dropout = {"hidden": [16], "dropout": 0.3}
+        return [mv.MVAE(**{**TINY, "encoder": dropout, "random_state": seed}) for seed in range(2)]
+
+    monkeypatch.setattr(many, "_TOLERANCE", -1.0)
+    for one, other in zip([model.fit(views) for model in models()], together(models(), views), strict=True):
+        np.testing.assert_array_equal(one.transform(views), other.transform(views))
+
+
+def frozen(shape, n_outputs):
+    """Dropout that is off, in training too."""
+    return torch.nn.Sequential(torch.nn.Linear(*shape, n_outputs), torch.nn.Dropout(0.9).eval())
+
+
+def test_frozen_parts_stay_frozen(views, no_single_training):
+    def models():
+        return [mv.MVAE(**{**TINY, "encoder": frozen, "random_state": seed}) for seed in range(2)]
+
+    for one, other in zip([m.fit(views) for m in models()], no_single_training(models(), views), strict=True):
+        assert_same(one, other, views)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_one_that_fails_leaves_the_others_alone(views, no_single_training):
     good, bad = (mv.MVAE(random_state=0, **{**TINY, "learning_rate": rate, "max_epochs": 6}) for rate in (1e-3, 1e20))

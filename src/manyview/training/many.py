@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast, final
 
 import torch
@@ -142,6 +143,19 @@ class Objective(nn.Module):
         return {"loss": -terms.value.sum(-1), **{name: part.sum(-1) for name, part in terms.parts.items()}}
 
 
+@contextmanager
+def mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """To train, a module is as it was made, frozen parts and all; to be watched, it is in evaluation mode meanwhile."""
+    before = [(part, part.training) for part in module.modules()]
+    if not training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in before:
+            part.training = was_training
+
+
 @final
 class Lent:
     """A module that computes with other tensors than its own, like ``torch.func.functional_call``.
@@ -191,8 +205,7 @@ class Together:
         use_gpu = settings.device in ("gpu", "cuda") or (settings.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if use_gpu else "cpu")
         self.objectives = [Objective(run).to(self.device) for run in runs]
-        # Two of the modules serve all networks: one trains, the other is watched.
-        self.ways = {True: Lent(self.objectives[0].train()), False: Lent(self.objectives[1].eval())}
+        self.ways = dict.fromkeys((True, False), Lent(self.objectives[0]))
         self.names = [name for name, _ in self.objectives[0].named_parameters()]
         stacked = [torch.stack([x.get_parameter(name).detach() for x in self.objectives]) for name in self.names]
         # Weights of linear maps lie as their gradients do, which batched products make transposed.
@@ -259,16 +272,15 @@ class Together:
         alone, asked = [], []
         buffers = {name: value.clone() for name, value in self.buffers.items()}
         for n, objective in enumerate(self.objectives):
-            with torch.no_grad(), seeded(n, self.device), Recorder() as recorder:
+            with torch.no_grad(), seeded(n, self.device), mode(objective, training), Recorder() as recorder:
                 own = {name: value.clone() for name, value in objective.named_buffers()}
-                mode = objective.training
-                sums = functional_call(objective.train(training), own, ({k: x[n] for k, x in data.items()}, 1.0))
-                objective.train(mode)
+                sums = functional_call(objective, own, ({k: x[n] for k, x in data.items()}, 1.0))
             alone.append(sums["loss"])
             asked.append(recorder.draws)
         generators = [torch.Generator(self.device).manual_seed(n) for n in range(len(self.runs))]
         self.draws[training, size] = asked
-        together = self.evaluate(training, data, betas, draw_all(asked, generators))["loss"]
+        with mode(self.objectives[0], training):
+            together = self.evaluate(training, data, betas, draw_all(asked, generators))["loss"]
         self.buffers = buffers
         if training:
             gradients = torch.autograd.grad(together.sum(), self.leaves, allow_unused=True)
@@ -284,6 +296,8 @@ class Together:
         """Train the networks to the end of each."""
         from manyview.training.loop import make_optimizer, make_scheduler, progress_bar, stop_on_interrupt
 
+        # A module of its own to watch with, so that none has to change its mode in every epoch.
+        self.ways[False] = Lent(self.objectives[1].eval())
         self.reached = [Progress() for _ in self.runs]
         self.errors: list[NonFiniteObjectiveError | None] = [None for _ in self.runs]
         self.active = list(range(len(self.runs)))
