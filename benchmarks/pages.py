@@ -11,7 +11,7 @@ from benchmarks.layout import as_markdown, read_lines
 from benchmarks.peers import compare
 from benchmarks.speed import goals
 from benchmarks.speed.growth import growth_figure
-from benchmarks.table2 import table
+from benchmarks.table2 import draws, table
 
 HERE = Path(__file__).parent
 
@@ -20,6 +20,7 @@ def write_pages(folder: Path) -> None:
     """Write each table to a Markdown file of its name."""
     folder.mkdir(exist_ok=True)
     found = table.tables(read_lines((HERE / "table2" / "results").glob("*.jsonl")))
+    found["table2-draws"] = ("", *draws.table(read_lines([HERE / "table2" / "draws.jsonl"])))
     lines = read_lines([HERE / "peers" / "results.jsonl"])
     for name in compare.DATA:
         found[f"peers-{name}"] = ("", *compare.table(lines, name))

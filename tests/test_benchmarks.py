@@ -12,7 +12,7 @@ import manyview as mv
 from benchmarks.layout import as_markdown
 from benchmarks.peers import compare as peers
 from benchmarks.peers.run import run_peer
-from benchmarks.table2 import tasks
+from benchmarks.table2 import draws, tasks
 from benchmarks.table2.rows import read_rows
 from benchmarks.table2.run import Run, perform
 from benchmarks.table2.table import PCA, comparison_table, published_table
@@ -81,6 +81,22 @@ def test_a_run_goes_on_from_one_evaluation_to_the_next(task, tmp_path):
     assert lines[1]["measures"]["knn_accuracy"] == accuracy["accuracy"].iloc[0] > 0.9
     history = (tmp_path / "histories" / f"{run.name}.csv").read_text().splitlines()
     assert len(history) == 41
+
+
+def test_a_finished_run_is_measured_with_more_draws(task, tmp_path, monkeypatch):
+    run = make_run(tmp_path, evaluate_at=(3,))
+    perform(run)
+    monkeypatch.setattr(draws, "runs", lambda args: [run])
+    monkeypatch.setattr(draws, "DRAWS", (10, 20))
+    found = json.loads(json.dumps(draws.measure("binary_mnist/jmvae", 0, "32-true", tmp_path)))
+    model = mv.MVAE(cfg=run.config, random_state=0, verbose=False).fit(task.train, max_epochs=3)
+    for k in (10, 20):
+        expected = mv.metrics.log_likelihood(model, task.test, n_samples=k, random_state=0)
+        assert found["draws"][str(k)]["value"] == pytest.approx(expected.value, rel=1e-6)
+    head, rows = draws.table([found])
+    assert head == ["model", "K = 10", "K = 20"]
+    assert rows[0][0] == "JMVAE"
+    assert rows[0][2] == f"{expected.value:.2f} ({expected.effective_samples:.0f})"
 
 
 def test_another_configuration_is_another_run(tmp_path):

@@ -19,14 +19,18 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.layout import read_lines
 from benchmarks.table2.rows import HERE, read_rows
+
+if TYPE_CHECKING:
+    import manyview as mv
+    from benchmarks.table2.tasks import Task
 
 # The part of the time of a call that training may take; the rest is for the last epoch and for measuring.
 SHARE = 0.8
@@ -97,7 +101,6 @@ def perform(run: Run) -> dict[str, Any] | None:
     import torch
     from pytorch_lightning.callbacks import Timer
 
-    import manyview as mv
     from benchmarks.table2.stopwatch import Stopwatch
     from benchmarks.table2.tasks import load
 
@@ -115,14 +118,7 @@ def perform(run: Run) -> dict[str, Any] | None:
     stop_at = None if run.until is None else time.time() + SHARE * (run.until - time.time())
     if stop_at is not None:
         callbacks.append(Timer(duration={"seconds": int(stop_at - time.time()) + 1}, interval="epoch"))
-    model: mv.Estimator = getattr(mv, run.model)(
-        cfg=run.config,
-        random_state=run.seed,
-        device=run.device,
-        verbose=False,
-        trainer={"precision": run.precision, "callbacks": callbacks},
-    )
-    model.fit(task.train, checkpoint=out / "checkpoints" / run.name, resume=True, max_epochs=epochs)
+    model = trained(run, task, epochs, callbacks)
     seconds, cpu_seconds = stopwatch.read()
     if stop_at is not None and time.time() > stop_at and len(model.history_) < epochs:
         return None  # to be gone on with
@@ -144,6 +140,20 @@ def perform(run: Run) -> dict[str, Any] | None:
         "measures": measures,
         "machine": _machine(run.device),
     }
+
+
+def trained(run: Run, task: Task, epochs: int, callbacks: Sequence[Any] = ()) -> mv.Estimator:
+    """The model of a run after so many epochs, from its checkpoint as far as that goes."""
+    import manyview as mv
+
+    model: mv.Estimator = getattr(mv, run.model)(
+        cfg=run.config,
+        random_state=run.seed,
+        device=run.device,
+        verbose=False,
+        trainer={"precision": run.precision, "callbacks": list(callbacks)},
+    )
+    return model.fit(task.train, checkpoint=Path(run.out) / "checkpoints" / run.name, resume=True, max_epochs=epochs)
 
 
 def _machine(device: str) -> dict[str, Any]:
