@@ -96,8 +96,8 @@ def prepare(todo: list[Run], out: Path) -> None:
         load(out / "classifiers", **data)
 
 
-def perform(run: Run) -> dict[str, Any] | None:
-    """Train up to the next number of epochs that is not in the results, and measure; None once all are."""
+def perform(run: Run, done: int) -> dict[str, Any] | None:
+    """Train up to the first number of epochs above what is done, and measure; None if there is none."""
     import torch
     from pytorch_lightning.callbacks import Timer
 
@@ -108,7 +108,6 @@ def perform(run: Run) -> dict[str, Any] | None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1 if run.device == "cpu" else os.cpu_count() or 1)
     out = Path(run.out)
-    done = max((line["epochs"] for line in read_lines([out / "results.jsonl"]) if line["run"] == run.name), default=0)
     epochs = next((n for n in run.evaluate_at if n > done), None)
     if epochs is None or (run.until is not None and time.time() > run.until):
         return None
@@ -186,8 +185,9 @@ def main() -> None:
         prepare(todo, args.out)
     except OSError as error:
         sys.exit(str(error))
+    done = {line["run"]: line["epochs"] for line in read_lines([results])}
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending = {pool.submit(perform, run): run for run in todo}
+        pending = {pool.submit(perform, run, done.get(run.name, 0)): run for run in todo}
         failed = False
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -202,7 +202,7 @@ def main() -> None:
                     with results.open("a") as file:
                         file.write(json.dumps(line) + "\n")
                     print(f"{run.row}, seed {run.seed}, {line['epochs']} epochs: {line['seconds']:.0f} s", flush=True)
-                    pending[pool.submit(perform, run)] = run
+                    pending[pool.submit(perform, run, line["epochs"])] = run
     from benchmarks.table2.table import print_tables
 
     print_tables([line for line in read_lines([results]) if line["protocol"] == ("quick" if args.quick else "full")])
