@@ -693,6 +693,15 @@ def test_half_precision_is_for_the_networks_alone(cls, data):
     np.testing.assert_allclose(half.history_["loss"], plain.history_["loss"], rtol=0.02)
 
 
+def test_latents_that_hold_nothing_are_warned_of(recwarn):
+    settings = {"z_dim": 2, "max_epochs": 60, "random_state": 0, "verbose": False}
+    mv.MVAE(**settings).fit(mv.datasets.make_multiview(100, (6, 4), random_state=0))
+    assert not [str(w.message) for w in recwarn if "collapse" in str(w.message)]
+    noise = np.random.RandomState(0).standard_normal((2, 100, 4))
+    with pytest.warns(UserWarning, match=r"posterior collapse: the latents hold 0\.\d+ nats a sample.*beta \(10\)"):
+        mv.MVAE(beta=10.0, **settings).fit(list(noise))
+
+
 @pytest.mark.parametrize("start", [120.0, -3.0])
 def test_a_loss_that_explodes_is_warned_of_once(start):
     reached = Progress()

@@ -71,6 +71,9 @@ _FEATURES = 64
 # Rows that go through the networks at once after training.
 _ROWS = 1024
 
+# Nats a sample from the prior to the posterior, below which latents are said to be of no use.
+_COLLAPSED = 0.05
+
 # Hyperparameters that models trained as one computation may differ in: none of them is read by the objective.
 _APART = (
     "learning_rate",
@@ -372,6 +375,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             If a parameter or the data are not as they should be; the message says which, and how to mend it.
         NonFiniteObjectiveError
             If the objective becomes NaN or infinite. The model then has its last good weights, and can be used.
+
+        Warns
+        -----
+        UserWarning
+            Of samples without any view, which are left out; if the loss grows out of all proportion; if the latents
+            come to hold next to nothing of the data (posterior collapse).
         """
         given = find_data(X, views, datamodule, dataloader)
         if given.split is not None and any(other is not None for other in (covariates, labels, validation)):
@@ -399,7 +408,18 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         from manyview.training.many import train_all
 
         self.adopt(data, runs, train_all(runs))
+        self._warn_of_collapse()
         return self
+
+    def _warn_of_collapse(self) -> None:
+        """Say so where the posterior is all but the prior: latents then tell nothing of the data."""
+        best = self._history[self.best_epoch_ - 1] if self.best_epoch_ else {}
+        if best.get("kl", _COLLAPSED) < _COLLAPSED:
+            warn(
+                f"posterior collapse: the latents hold {max(best['kl'], 0.0):.1g} nats a sample, next to nothing. "
+                f"Lower beta ({best['beta']:g}), let it grow from zero (beta_warmup), or train for longer, unless the "
+                "data have nothing that features and views share"
+            )
 
     def preparation(self, seed: int) -> Preparation:
         """How the model takes data to be fitted to."""
@@ -657,10 +677,12 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         samples = self._read(X, views, covariates)
         data = samples.views
         asked = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        out: dict[str, Array] = {}
         if n_samples is None:
-            z = np.concatenate([found.q.mean.numpy() for found in self._infer(samples, given)])
+            for found in self._infer(samples, given):
+                _put(out, "z", found.rows, found.q.mean, len(samples))
             kind = "pandas" if asked == "pandas" else data.container
-            return contain(z, kind, data.index, self.get_feature_names_out())
+            return contain(out["z"], kind, data.index, self.get_feature_names_out())
         if asked != "default":
             raise ValueError(
                 f"n_samples={n_samples}: draws have three dimensions, which DataFrames have not; "
@@ -668,8 +690,9 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             )
         n_draws = check_count("n_samples", n_samples)
         with self._seeded(random_state):
-            draws = [draw(found.q, n_draws).numpy() for found in self._infer(samples, given)]
-        return contain(np.concatenate(draws, axis=1), "torch" if data.container == "torch" else "numpy")
+            for found in self._infer(samples, given):
+                _put(out, "z", found.rows, draw(found.q, n_draws), len(samples), axis=1)
+        return contain(out["z"], "torch" if data.container == "torch" else "numpy")
 
     @torch.no_grad()
     def transform_private(self, X: Any, *views: Any, covariates: Any = None) -> Any:
@@ -694,13 +717,15 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         """
         samples = self._read(X, views, covariates)
         self.network_.private_latent  # noqa: B018 (raises if there is none)
-        means = torch.cat([cast("Independent[Any]", found.q_h).mean for found in self._infer(samples)], dim=1)
+        out: dict[str, Array] = {}
+        for found in self._infer(samples):
+            _put(out, "h", found.rows, cast("Independent[Any]", found.q_h).mean, len(samples), axis=1)
         data = samples.views
-        names = [f"h{i}" for i in range(means.shape[-1])]
+        names = [f"h{i}" for i in range(out["h"].shape[-1])]
         return data.pack(
             {
                 view.name: contain(h, data.container, data.index, names)
-                for view, h in zip(self.views_, means.numpy(), strict=True)
+                for view, h in zip(self.views_, out["h"], strict=True)
             }
         )
 
@@ -754,15 +779,16 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         if n_samples is None:
             return self._pack(data, self._expected(samples, given, targets, c))
         n_draws = check_count("n_samples", n_samples)
-        draws: dict[str, list[Array]] = {self.views_[m].name: [] for m in targets}
+        draws: dict[str, Array] = {}
         with self._seeded(random_state):
             for found in self._infer(samples, given):
                 z = draw(found.q, n_draws)
                 h = None if found.q_h is None else found.q_h.sample(torch.Size((n_draws,)))
                 for m in targets:
-                    draws[self.views_[m].name].append(self._sample_view(m, z, h, _rows(c, found.rows)))
+                    x = self._sample_view(m, z, h, _rows(c, found.rows))
+                    _put(draws, self.views_[m].name, found.rows, x, len(samples), axis=1)
         kind = "torch" if data.container == "torch" else "numpy"  # DataFrames have no third dimension
-        return data.pack({name: contain(np.concatenate(x, axis=1), kind) for name, x in draws.items()})
+        return data.pack({name: contain(x, kind) for name, x in draws.items()})
 
     @torch.no_grad()
     def decode(self, z: Any, target: ViewNames = None, *, h: Any = None, covariates: Any = None) -> dict[str, Any]:
@@ -837,13 +863,14 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         private = self.network_.latent.private
         if h is None and private is not None:
             h = private.prior.mean.expand(len(self.views_), len(z), -1)
-        out: dict[str, list[Array]] = {self.views_[m].name: [] for m in targets}
+        out: dict[str, Array] = {}
         for start in range(0, len(z), _ROWS):
             rows = slice(start, start + _ROWS)
             h_rows = None if h is None else h[:, rows]
             for m in targets:
-                out[self.views_[m].name].append(self._expected_view(m, z[rows], h_rows, _rows(covariates, rows)))
-        return {name: np.concatenate(parts) for name, parts in out.items()}
+                x = self._expected_view(m, z[rows], h_rows, _rows(covariates, rows))
+                _put(out, self.views_[m].name, rows, x, len(z))
+        return out
 
     def _read_codes(
         self, given: Any, columns: Sequence[str] | Array, argument: str, n: int | None = None
@@ -958,7 +985,7 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
         n = check_count("n_samples", n_samples if n_samples is not None else 1 if c is None else len(c))
         if c is not None and len(c) != n:
             raise ValueError(f"n_samples={n_samples}, but covariates have {len(c)} rows; leave n_samples out")
-        out: dict[str, list[Array]] = {view.name: [] for view in self.views_}
+        arrays: dict[str, Array] = {}
         with self._seeded(random_state):
             z = latent.prior.sample(torch.Size((n,)))
             h = None
@@ -968,8 +995,8 @@ class Estimator(_Learned, TransformerMixin, BaseEstimator, ABC):
             for m, view in enumerate(self.views_):
                 for start in range(0, n, _ROWS):
                     rows = slice(start, start + _ROWS)
-                    out[view.name].append(generate(m, z[rows], None if h is None else h[:, rows], _rows(c, rows)))
-        arrays = {name: np.concatenate(parts) for name, parts in out.items()}
+                    x = generate(m, z[rows], None if h is None else h[:, rows], _rows(c, rows))
+                    _put(arrays, view.name, rows, x, n)
         return Views(arrays, feature_names={view.name: view.feature_names for view in self.views_})
 
     @torch.no_grad()
@@ -1214,6 +1241,14 @@ def _by_view(h: Any) -> Mapping[Any, Any]:
     raise TypeError(
         f"h is a {type(h).__name__}; give a dict from view to private latents, or a list with those of each"
     )
+
+
+def _put(out: dict[str, Array], name: str, rows: slice, part: Any, n: int, axis: int = 0) -> None:
+    """Put what there is of some rows into the array of all n, made as the first of them come: nothing is kept twice."""
+    part = np.asarray(part)
+    if name not in out:
+        out[name] = np.empty((*part.shape[:axis], n, *part.shape[axis + 1 :]), part.dtype)
+    out[name][(slice(None),) * axis + (rows,)] = part
 
 
 def _rows(covariates: Tensor | None, rows: slice) -> Tensor | None:

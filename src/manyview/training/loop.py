@@ -34,6 +34,7 @@ from manyview.training.run import (
     Run,
     TrainingSettings,
     by_view,
+    finite,
     non_finite,
 )
 from manyview.validation import check_arguments, find_trainer
@@ -102,6 +103,7 @@ class ObjectiveModule(pl.LightningModule):
         self.view_names, self.settings = run.view_names, run.settings
         self.reached = Progress()
         self.stop_requested = False
+        self._best_weights: dict[str, Tensor] = {}
         self._keep_weights()
 
     # ---- what a run consists of ---------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ class ObjectiveModule(pl.LightningModule):
         if self.trainer.loggers or self.settings.trainer.get("callbacks"):
             self.log_dict({**row, "beta": self.beta})
         step_scheduler(self.lr_schedulers(), row)
-        if not all(torch.isfinite(weights).all() for weights in self.network.parameters()):
+        if not finite(self.network.parameters()):
             raise non_finite("weights", self.current_epoch + 1, self.reached.best_epoch)
         if self.validation is None or self.val_totals.n:
             self._select()
@@ -297,8 +299,12 @@ class ObjectiveModule(pl.LightningModule):
         elif self.reached.stalled(self.settings.patience):
             self.trainer.should_stop = True
 
+    @torch.no_grad()
     def _keep_weights(self) -> None:
-        self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        for name, value in self.network.state_dict().items():
+            kept = self._best_weights.get(name, value.new_empty(0))
+            fits = (kept.device, kept.shape) == (value.device, value.shape)  # new memory takes longer to get
+            self._best_weights[name] = kept.copy_(value) if fits else value.clone()
 
     def restore_best(self) -> None:
         """Put the best weights back."""

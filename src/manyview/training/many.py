@@ -23,7 +23,7 @@ from manyview.data.batch import Batch, mini_batches
 from manyview.objectives import Scalar, Terms
 from manyview.seeding import seeded
 from manyview.training.draws import Draw, Recorder, Replay, draw_all
-from manyview.training.run import NonFiniteObjectiveError, Outcome, Progress, Run, by_view, non_finite
+from manyview.training.run import NonFiniteObjectiveError, Outcome, Progress, Run, by_view, finite, non_finite
 
 __all__ = ["train_all"]
 
@@ -432,8 +432,7 @@ class Together:
             named = [term for term in terms if not term.startswith(("loss", "val_loss"))]
             told = ", ".join(named) or "the sum of its terms overflowed"
             return non_finite(f"the {phase} objective", epoch, reached.best_epoch, told)
-        finite = all(torch.isfinite(weight).all() for weight in weights)
-        return None if finite else non_finite("weights", epoch, reached.best_epoch)
+        return None if finite(weights) else non_finite("weights", epoch, reached.best_epoch)
 
     @torch.no_grad()
     def _keep(self, better: list[int]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from manyview.data.batch import Batch, TrainingData
@@ -127,6 +128,11 @@ def by_view(row: Mapping[str, Any], view_names: Sequence[str]) -> dict[str, floa
         else:
             numbers[name] = value
     return numbers
+
+
+def finite(weights: Iterable[Tensor]) -> bool:
+    """Whether all numbers are finite, which a sum tells in one pass; one that overflows is no proof."""
+    return all(bool(torch.isfinite(x.sum()) or torch.isfinite(x).all()) for x in weights)
 
 
 def non_finite(what: str, epoch: int, best_epoch: int, terms: str = "") -> NonFiniteObjectiveError:
