@@ -64,7 +64,7 @@ _TINY: dict[str, Any] = {
 }
 
 # What an absent view may hold: in the data as given, and in a batch, whose entries are finite and of moderate size.
-_FILLERS = (0.0, 1e30, -7.0, math.nan)
+_FILLERS = (0.0, 1e30, math.nan)
 _BATCH_FILLERS = (0.0, -7.0, 1e3)
 
 _SCALES = (1e-6, 1e6)
