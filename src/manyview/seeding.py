@@ -44,5 +44,8 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     device = torch.device(device)
     devices = [] if device.type == "cpu" else [device.index or 0]
     with _lock, torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
-        torch.manual_seed(seed)
+        # torch.manual_seed seeds every accelerator, asked for or not; where there is none, it notes the call for later,
+        # with its stack: deep within a training loop that takes as long as a step of a small model.
+        manual_seed = torch.manual_seed if devices else torch.default_generator.manual_seed
+        manual_seed(seed)
         yield
