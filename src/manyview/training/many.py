@@ -331,6 +331,7 @@ class Together:
             return [list(own) for own in zip(*(leaf.detach().unbind() for leaf in self.leaves), strict=True)]
         vectors = torch.cat([leaf.detach().flatten(1) for leaf in self.leaves], dim=1)
         parts = vectors.split([leaf[0].numel() for leaf in self.leaves], dim=1)
+        self.gradients = torch.empty_like(vectors)  # the same memory in every step: new memory takes longer to get
         pairs = zip(parts, self.leaves, strict=True)
         self.leaves = [part.unflatten(1, leaf.shape[1:]).requires_grad_() for part, leaf in pairs]
         return [[vector] for vector in vectors]
@@ -379,7 +380,8 @@ class Together:
     def _of_each(self, gradients: Sequence[Tensor | None]) -> Iterable[Sequence[Tensor | None]]:
         """The gradients of each active network, as :meth:`_own` has its parameters."""
         if self.flat:
-            return [[vector] for vector in torch.cat([cast(Tensor, g).flatten(1) for g in gradients], dim=1)]
+            parts = [cast(Tensor, gradient).flatten(1) for gradient in gradients]
+            return [[vector] for vector in torch.cat(parts, dim=1, out=self.gradients)]
         none = [None] * len(self.active)
         # Fused optimisers take the memory of a gradient as it lies.
         return zip(*(none if g is None else g.contiguous().unbind() for g in gradients), strict=True)
