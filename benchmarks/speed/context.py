@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ class Context:
         The contestants that there are, by name.
     folder : Path
         Where data and tasks go.
+    batch_sizes : sequence of int, optional
+        Only these of the batch sizes that a workload has.
     variants : dict
         Ways to train, by name, and what each adds to a task; by default there is one, on the CPU in float32.
     """
@@ -34,4 +36,5 @@ class Context:
     threads: tuple[int, ...]
     runners: dict[str, Contestant]
     folder: Path
+    batch_sizes: Sequence[int] | None = None
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})

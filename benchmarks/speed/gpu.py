@@ -113,7 +113,7 @@ def main() -> None:
     names = present() if args.peers else ["manyview", "bare"]
     folder, rows = args.out.parent, []
     with contestants([name for name in names if name != "floor"], folder / "contestants") as runners:
-        context = Context(scale, (torch.get_num_threads(),), runners, folder, VARIANTS[args.device])
+        context = Context(scale, (torch.get_num_threads(),), runners, folder, variants=VARIANTS[args.device])
         for name in args.only:
             rows += list(WORKLOADS[name](context))
         head, lines = training_table(rows, CLOCK)

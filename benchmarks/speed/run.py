@@ -1,6 +1,6 @@
 """How fast manyview trains and infers: beside its peers, a bare PyTorch loop, and what the machine allows.
 
-python -m benchmarks.speed.run [--quick] [--only W1 W3 ...] [--threads 1 2]
+python -m benchmarks.speed.run [--quick] [--only W1 W3 ...] [--threads 1 2] [--batch-sizes 512]
 python -m benchmarks.speed.run --table build/speed/results.jsonl      prints the tables of results that are there
 
 The contestants take turns, an epoch each, on the same tensors with the same networks, in processes of their own; the
@@ -102,6 +102,7 @@ def main() -> None:
     scale.add_argument("--smoke", action="store_true", help="as small as it goes, to see whether everything runs")
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--threads", type=int, nargs="+", help="default: 1 and 2, and 1 if quick")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", help="of W1 to W3, only these; default: all")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--table", type=Path, nargs="+", help="print the tables of these files, and run nothing")
     args = parser.parse_args()
@@ -113,7 +114,7 @@ def main() -> None:
         print(CUT[name])
     threads = tuple(args.threads or ((1, 2) if name == "full" else (1,)))
     with contestants(present(), args.out.parent / "contestants") as runners:
-        rows = run(Context(name, threads, runners, args.out.parent), args.only, args.out)
+        rows = run(Context(name, threads, runners, args.out.parent, args.batch_sizes), args.only, args.out)
     print_tables(rows, args.out.with_suffix(".png"))
 
 

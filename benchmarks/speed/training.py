@@ -24,6 +24,8 @@ def training(name: str, context: Context) -> Iterator[dict[str, Any]]:
         if settings.get("channels_last") and "channels" not in workload.networks:
             continue  # tables have no channels
         for batch_size, model in product(cell.batch_sizes, cell.models):
+            if context.batch_sizes and batch_size not in context.batch_sizes:
+                continue
             others = {"threads": threads, "epochs": 1 + sizes.rounds, **settings}
             task = task_of(workload, model, batch_size, data, **others)
             answers = race(context.runners, dict.fromkeys(context.runners, task))
