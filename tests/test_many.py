@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import manyview as mv
 from manyview.data.views import as_views
 from manyview.seeding import as_seed
-from manyview.training import loop, many
+from manyview.training import loop, many, tape
 from manyview.training.draws import Recorder, Replay, draw_all
 
 TINY = {"encoder": {"hidden": [16]}, "decoder": {"hidden": [16]}, "max_epochs": 4, "batch_size": 32, "verbose": False}
@@ -27,6 +27,12 @@ def views():
 @pytest.fixture(scope="module")
 def incomplete(views):
     return mv.datasets.remove(views, 0.2, random_state=0)
+
+
+@pytest.fixture(autouse=True)
+def taped_soon(monkeypatch):
+    """Small data have few steps; all but the first ones are to be done from a tape here."""
+    monkeypatch.setattr(tape, "_OFTEN", 2)
 
 
 def together(models, data, covariates=None):

@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast, final
 
 import torch
@@ -24,6 +25,7 @@ from manyview.objectives import Scalar, Terms
 from manyview.seeding import seeded
 from manyview.training.draws import Draw, Recorder, Replay, draw_all
 from manyview.training.run import NonFiniteObjectiveError, Outcome, Progress, Run, by_view, finite, non_finite
+from manyview.training.tape import Repeated
 
 __all__ = ["train_all"]
 
@@ -35,8 +37,8 @@ _ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAda
 # Parameters of all networks that are trained at once; more are slower, for they leave the processor's caches.
 _PARAMETERS = 2**25
 
-# Parameters of all networks up to which each is given to its optimiser as one vector: copying the gradients there takes
-# less time than the optimiser's calls for every tensor.
+# Parameters of all networks up to which calls take longer than what they compute. Each network is then given to its
+# optimiser as one vector, for copying the gradients there takes less time than the optimiser's calls for every tensor.
 _SMALL = 2**20
 
 # Mini-batches whose rows are selected at once.
@@ -225,6 +227,11 @@ class Together:
         on_device = {id(data): data.to(self.device).tensors() for run in runs for data in _parts(run)}
         self.data = [[on_device[id(data)] for data in _parts(run)] for run in runs]
         self.draws: dict[tuple[bool, int], list[list[Draw]]] = {}
+        self.small = sum(leaf.numel() for leaf in self.leaves) <= _SMALL
+        self.train_with: Callable[..., tuple[Tensors, tuple[Tensor | None, ...]]] = self.differentiate
+        self.watch_with: Callable[..., Tensors] = partial(self.evaluate, False)
+        if self.small or self.device.type != "cpu":
+            self.train_with, self.watch_with = Repeated(self.train_with), Repeated(self.watch_with)
 
     def _select(self, training: bool, networks: Iterable[int], rows: Tensor) -> Tensors:
         """Rows of the data of some networks, (N, B), by name: (N, B, ...)."""
@@ -236,7 +243,15 @@ class Together:
             for name in sources[0]
         }
 
-    def evaluate(self, training: bool, data: Tensors, betas: Tensor, numbers: Sequence[Tensor]) -> Tensors:
+    def evaluate(
+        self,
+        training: bool,
+        leaves: Sequence[Tensor],
+        buffers: Tensors,
+        data: Tensors,
+        betas: Tensor,
+        numbers: Sequence[Tensor],
+    ) -> Tensors:
         """The sums over a mini-batch for each network."""
         call = self.ways[training]
 
@@ -246,7 +261,16 @@ class Together:
                 sums: Tensors = call([*weights, *buffers.values()], data, beta)
             return sums
 
-        return vmap(one)(self.leaves, self.buffers, data, betas, list(numbers))
+        return vmap(one)(list(leaves), buffers, data, betas, list(numbers))
+
+    def differentiate(
+        self, leaves: Sequence[Tensor], buffers: Tensors, data: Tensors, *others: Any
+    ) -> tuple[Tensors, tuple[Tensor | None, ...]]:
+        """The sums over a mini-batch that is trained on, and the derivatives of the mean loss, for each network."""
+        sums = self.evaluate(True, leaves, buffers, data, *others)
+        mean = sums["loss"].sum() / data["x.0"].shape[1]
+        gradients = torch.autograd.grad(mean, leaves, allow_unused=True)
+        return {name: total.detach() for name, total in sums.items()}, gradients
 
     def agrees(self) -> bool:
         """Whether all networks ask for the same random numbers, and are the same stacked as each is alone.
@@ -280,12 +304,12 @@ class Together:
         generators = [torch.Generator(self.device).manual_seed(n) for n in range(len(self.runs))]
         self.draws[training, size] = asked
         with mode(self.objectives[0], training):
-            together = self.evaluate(training, data, betas, draw_all(asked, generators))["loss"]
+            numbers = draw_all(asked, generators)
+            together = self.evaluate(training, self.leaves, self.buffers, data, betas, numbers)["loss"]
         self.buffers = buffers
         if training:
             gradients = torch.autograd.grad(together.sum(), self.leaves, allow_unused=True)
-            few = sum(leaf.numel() for leaf in self.leaves) <= _SMALL
-            self.flat = few and not any(gradient is None for gradient in gradients)
+            self.flat = self.small and not any(gradient is None for gradient in gradients)
         together = together.detach()
         scale = 1 + torch.stack(alone).abs()
         return bool(((together - torch.stack(alone)).abs() < _TOLERANCE * scale).all())
@@ -366,8 +390,7 @@ class Together:
     def _step(self, data: Tensors, share: float, size: int) -> Tensors:
         asked = self.draws[True, size]
         numbers = draw_all([asked[n] for n in self.active], [self.noise[n] for n in self.active])
-        sums = self.evaluate(True, data, self._betas(share), numbers)
-        gradients = torch.autograd.grad(sums["loss"].sum() / size, self.leaves, allow_unused=True)
+        sums, gradients = self.train_with(self.leaves, self.buffers, data, self._betas(share), numbers)
         for n, own in zip(self.active, self._of_each(gradients), strict=True):
             for parameter, gradient in zip(self.parameters[n], own, strict=True):
                 parameter.grad = gradient
@@ -375,7 +398,7 @@ class Together:
             if clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters[n], clip)
             self.optimizers[n].step()
-        return {name: total.detach() for name, total in sums.items()}
+        return sums
 
     def _of_each(self, gradients: Sequence[Tensor | None]) -> Iterable[Sequence[Tensor | None]]:
         """The gradients of each active network, as :meth:`_own` has its parameters."""
@@ -395,7 +418,8 @@ class Together:
             generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
             asked = self.draws[False, stop - start]
             numbers = draw_all([asked[n] for n in self.active], generators)
-            sums = self.evaluate(False, self._select(False, self.active, rows), self._betas(1.0), numbers)
+            data = self._select(False, self.active, rows)
+            sums = self.watch_with(self.leaves, self.buffers, data, self._betas(1.0), numbers)
             totals = {name: totals[name] + x if totals else x for name, x in sums.items()}
         return totals
 
