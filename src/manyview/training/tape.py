@@ -48,20 +48,27 @@ class Repeated(Generic[P, R]):
         tensors: list[Tensor] = pytree.tree_leaves((args, kwargs))
         key = tuple((x.shape, x.stride()) for x in tensors)
         self.calls[key] += 1
-        tape = self.tapes.get(key)
-        if tape is not None and self.calls[key] > _OFTEN + 1:
-            return tape(tensors)  # type: ignore[no-any-return]
         if self.calls[key] == _OFTEN:
-            self.tapes[key] = Tape(tensors)
-            with self.tapes[key], torch.autograd.set_multithreading_enabled(False):
-                result = self.function(*args, **kwargs)
-            self.tapes[key].end(result)
-            return result
-        if tape is None:
+            return self._note(key, tensors, *args, **kwargs)
+        if key not in self.tapes:
             return self.function(*args, **kwargs)
-        copies = [x.detach().clone(memory_format=torch.preserve_format) for x in tensors]
+        if self.calls[key] == _OFTEN + 1:
+            return self._try(key, tensors, *args, **kwargs)
+        return self.tapes[key](tensors)  # type: ignore[no-any-return]
+
+    def _note(self, key: Key, tensors: list[Tensor], *args: P.args, **kwargs: P.kwargs) -> R:
+        tape = Tape(tensors)
+        with tape, torch.autograd.set_multithreading_enabled(False):
+            result = self.function(*args, **kwargs)
+        tape.end(result)
+        self.tapes[key] = tape
+        return result
+
+    def _try(self, key: Key, tensors: list[Tensor], *args: P.args, **kwargs: P.kwargs) -> R:
+        copies = [x.detach().clone() for x in tensors]
+        repeated = self.tapes[key](copies)
         result = self.function(*args, **kwargs)
-        same = zip(pytree.tree_leaves((result, args, kwargs)), pytree.tree_leaves((tape(copies), copies)), strict=True)
+        same = zip(pytree.tree_leaves((result, tensors)), pytree.tree_leaves((repeated, copies)), strict=True)
         if not all(one is other is None or torch.equal(one, other) for one, other in same):
             del self.tapes[key]
         return result
