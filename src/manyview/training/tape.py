@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, final
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 __all__ = ["Repeated"]
 
 # Calls alike after which one is noted: noting takes about as long as they could have been quicker.
 _OFTEN = 30
 
-P = ParamSpec("P")
 R = TypeVar("R")
 Key = tuple[Any, ...]
 
 
 @final
-class Repeated(Generic[P, R]):
+class Repeated(Generic[R]):
     """A function that is done from a tape once it was called often with tensors of the same shapes and strides.
 
     Parameters
@@ -38,40 +37,49 @@ class Repeated(Generic[P, R]):
         last digit, is called as it is from then on.
     """
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[..., R]) -> None:
         self.function = function
         self.calls: Counter[Key] = Counter()
         self.tapes: dict[Key, Tape] = {}
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: Any) -> R:
         """What the function answers."""
-        tensors: list[Tensor] = pytree.tree_leaves((args, kwargs))
+        tensors = list(_tensors(args))
         key = tuple((x.shape, x.stride()) for x in tensors)
         self.calls[key] += 1
         if self.calls[key] == _OFTEN:
-            return self._note(key, tensors, *args, **kwargs)
+            return self._note(key, tensors, args)
         if key not in self.tapes:
-            return self.function(*args, **kwargs)
+            return self.function(*args)
         if self.calls[key] == _OFTEN + 1:
-            return self._try(key, tensors, *args, **kwargs)
+            return self._try(key, tensors, args)
         return self.tapes[key](tensors)  # type: ignore[no-any-return]
 
-    def _note(self, key: Key, tensors: list[Tensor], *args: P.args, **kwargs: P.kwargs) -> R:
+    def _note(self, key: Key, tensors: list[Tensor], args: tuple[Any, ...]) -> R:
         tape = Tape(tensors)
         with tape, torch.autograd.set_multithreading_enabled(False):
-            result = self.function(*args, **kwargs)
+            result = self.function(*args)
         tape.end(result)
         self.tapes[key] = tape
         return result
 
-    def _try(self, key: Key, tensors: list[Tensor], *args: P.args, **kwargs: P.kwargs) -> R:
+    def _try(self, key: Key, tensors: list[Tensor], args: tuple[Any, ...]) -> R:
         copies = [x.detach().clone() for x in tensors]
         repeated = self.tapes[key](copies)
-        result = self.function(*args, **kwargs)
-        same = zip(pytree.tree_leaves((result, tensors)), pytree.tree_leaves((repeated, copies)), strict=True)
-        if not all(one is other is None or torch.equal(one, other) for one, other in same):
+        result = self.function(*args)
+        pairs = zip(tree_leaves((result, tensors)), tree_leaves((repeated, copies)), strict=True)
+        if not all(one is other is None or torch.equal(one, other) for one, other in pairs):
             del self.tapes[key]
         return result
+
+
+def _tensors(nested: Any) -> Iterator[Tensor]:
+    """Those in lists and dicts; tree_leaves is slower."""
+    for x in nested.values() if isinstance(nested, dict) else nested:
+        if isinstance(x, Tensor):
+            yield x
+        else:
+            yield from _tensors(x)
 
 
 @final
@@ -89,7 +97,10 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        node = self.graph.call_function(func, *pytree.tree_map(self._node, (args, kwargs or {})))
+        if func is torch.ops.aten.detach.default:  # nothing is differentiated when it is done again
+            self._is(out, self._node(args[0]))
+            return out
+        node = self.graph.call_function(func, *tree_map(self._node, (args, kwargs or {})))
         if isinstance(out, Tensor):
             self._is(out, node)
         elif isinstance(out, tuple | list):
@@ -112,8 +123,7 @@ class Tape(TorchDispatchMode):
 
     def end(self, result: Any) -> None:
         """No more operations come; this is what they lead to."""
-        leaves, self.spec = pytree.tree_flatten(result)
-        self.graph.output([self._node(x) for x in leaves])
+        self.graph.output(tree_map(self._node, result))
         self.graph.eliminate_dead_code()
         self.replay = fx.GraphModule(self.constants, self.graph)
         del self.nodes, self.alive
@@ -121,4 +131,4 @@ class Tape(TorchDispatchMode):
     @torch.no_grad()
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """Do the operations with other tensors of the same shapes and strides."""
-        return pytree.tree_unflatten(self.replay(*inputs), self.spec)
+        return self.replay(*inputs)
