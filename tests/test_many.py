@@ -75,6 +75,20 @@ def test_every_model_is_what_it_is_alone(cls, incomplete, no_single_training):
         assert_same(one, other, incomplete)
 
 
+def test_most_steps_of_small_networks_are_done_from_tapes(views, no_single_training, monkeypatch):
+    calls, evaluate = [], many.Together.evaluate
+
+    def counted(self, *args):
+        calls.append(args[0])
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(many.Together, "evaluate", counted)
+    models = [mv.MVAE(z_dim=2, random_state=seed, **TINY | {"max_epochs": 20}) for seed in range(3)]
+    no_single_training(models, views)
+    # Each size of mini-batches, two to train on and one to watch: before training, then before, on and after the tape.
+    assert (calls.count(True), calls.count(False)) == (2 * 4, 4)
+
+
 @pytest.mark.parametrize("name", sorted(ONE_BY_ONE))
 def test_others_are_trained_one_after_another(name, views):
     def models():

@@ -28,6 +28,7 @@ from benchmarks.speed.inference import inference, likelihood
 from benchmarks.speed.many import many
 from benchmarks.speed.starting import starting
 from benchmarks.speed.training import training
+from benchmarks.speed.workloads import TRAINING
 
 OUT = Path(__file__).resolve().parents[2] / "build" / "speed" / "results.jsonl"
 
@@ -42,6 +43,10 @@ WORKLOADS: dict[str, Callable[[Context], Iterator[dict[str, Any]]]] = {
     "W6": growth,
     "W7": many,
 }
+
+BATCH_SIZES = sorted(
+    {size for shape in TRAINING.values() for cell in shape.scales["full"].cells for size in cell.batch_sizes}
+)
 
 CUT = {
     "quick": "Quick: one thread. W1 has 6,000 rows, two models and batches of 128 and 512; W2 320 rows, batches of 64 "
@@ -102,7 +107,9 @@ def main() -> None:
     scale.add_argument("--smoke", action="store_true", help="as small as it goes, to see whether everything runs")
     parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--threads", type=int, nargs="+", help="default: 1 and 2, and 1 if quick")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", help="of W1 to W3, only these; default: all")
+    parser.add_argument(
+        "--batch-sizes", type=int, nargs="+", choices=BATCH_SIZES, help="of W1 to W3, only these; default: all"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--table", type=Path, nargs="+", help="print the tables of these files, and run nothing")
     args = parser.parse_args()

@@ -303,14 +303,15 @@ class Together:
             asked.append(recorder.draws)
         generators = [torch.Generator(self.device).manual_seed(n) for n in range(len(self.runs))]
         self.draws[training, size] = asked
+        inputs = self.leaves, self.buffers, data, betas, draw_all(asked, generators)
         with mode(self.objectives[0], training):
-            numbers = draw_all(asked, generators)
-            together = self.evaluate(training, self.leaves, self.buffers, data, betas, numbers)["loss"]
+            if training:
+                sums, gradients = self.differentiate(*inputs)
+                self.flat = self.small and not any(gradient is None for gradient in gradients)
+            else:
+                sums = self.evaluate(False, *inputs)
         self.buffers = buffers
-        if training:
-            gradients = torch.autograd.grad(together.sum(), self.leaves, allow_unused=True)
-            self.flat = self.small and not any(gradient is None for gradient in gradients)
-        together = together.detach()
+        together = sums["loss"].detach()
         scale = 1 + torch.stack(alone).abs()
         return bool(((together - torch.stack(alone)).abs() < _TOLERANCE * scale).all())
 
